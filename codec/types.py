@@ -1,0 +1,36 @@
+"""The words that every layer shares.
+
+B batch, H W height and width of the picture, C latent channels, h w height and width of a latent.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class UserError(ValueError):
+    """A mistake that a user can make and mend: one line with what was given, what was expected and what to do."""
+
+
+class Batch(NamedTuple):
+    """Pictures of one step.
+
+    image: float32 [B, 3, H, W] in [0, 1] (uint8 between the loader and the device).
+    regions: int64 [B, H, W], ids 0..K-1 in each picture, or None.
+    name: the file or generator index of each picture, or None.
+    """
+
+    image: Tensor
+    regions: Tensor | None = None
+    name: list[str] | None = None
+
+
+class CodecOutput(NamedTuple):
+    """What a codec's forward pass returns.
+
+    x_hat: float32 [B, 3, H, W], unclamped.
+    likelihoods: by stream name, each [B, C, h, w] in (0, 1]: the rate of the stream is -log2 of it, summed.
+    """
+
+    x_hat: Tensor
+    likelihoods: dict[str, Tensor]
