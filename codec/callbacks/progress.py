@@ -1,0 +1,61 @@
+"""How far a training is: step, rate, quality, speed and time left."""
+
+import sys
+import time
+from datetime import timedelta
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import Callback
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+QUIET_SECONDS = 15.0  # between lines where the output is no terminal
+
+
+class ShowProgress(Callback):
+    """One line that is redrawn on a terminal, plain lines elsewhere; silent on all ranks but the first.
+
+    Values are those that the module logged last, so nothing here waits for the device at other steps.
+    batch_size: pictures of one step, over all ranks.
+    """
+
+    def __init__(self, batch_size: int):
+        self.batch_size = batch_size
+        self._bar: Progress | None = None
+        self._said = 0.0
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self._begun, self._first = time.monotonic(), trainer.global_step
+        if trainer.is_global_zero and sys.stdout.isatty():
+            columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+            self._bar = Progress(*columns)
+            self._task = self._bar.add_task("", total=trainer.max_steps, completed=trainer.global_step)
+            self._bar.start()
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+        step = trainer.global_step
+        if not trainer.is_global_zero or step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
+            return
+        now = time.monotonic()
+        rate = (step - self._first) / (now - self._begun)
+        values = trainer.callback_metrics
+        text = (
+            f"{values['train/bpp']:.3f} bpp  {values['train/psnr']:.2f} dB  {rate * self.batch_size:.0f} images/s  "
+            f"{timedelta(seconds=round((trainer.max_steps - step) / rate))} left"
+        )
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, description=text)
+        elif now - self._said >= QUIET_SECONDS or step == trainer.max_steps:
+            print(f"step {step} of {trainer.max_steps}  {text}", flush=True)
+            self._said = now
+
+    def _stop(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self._stop()
+
+    def on_exception(self, trainer: lightning.Trainer, module: lightning.LightningModule, error: BaseException) -> None:
+        self._stop()

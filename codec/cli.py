@@ -1,0 +1,99 @@
+"""The command `codec`: what it takes, and which file does it. Nothing heavy is imported before a command runs."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HYDRA_COMMANDS = {
+    "train": (
+        "train a codec, export it, code photographs for real, write a report; -m sweeps",
+        "codec train [-m] [key=value ...]\n\n"
+        "examples:\n"
+        "  codec train                                 about two minutes on a laptop, from nothing to a report\n"
+        "  codec train model.lmbda=0.013 steps=5000    another rate, a longer run\n"
+        "  codec train -m model.lmbda=0.0018,0.0035,0.0067\n"
+        "                                              a sweep, ended by one rate-distortion plot\n"
+        "  codec train experiment=bmshj2018_hyperprior data=folder data.root=PATH model.lmbda=0.013\n"
+        "                                              the paper's run on your photographs\n"
+        "  codec train --cfg job                       the configuration, without a run",
+    ),
+    "eval": (
+        "code and measure a set of pictures with a trained codec",
+        "codec eval run=DIR|codec=BUNDLE [data=kodak|photographs|folder] [data.root=PATH] [out=DIR]",
+    ),
+    "bench": (
+        "training step and coding against CompressAI's own model, in one run",
+        "codec bench [experiment=NAME] [key=value ...]",
+    ),
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="codec", description="Train, measure and run learned image codecs.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (help_text, usage) in HYDRA_COMMANDS.items():
+        command = commands.add_parser(
+            name, help=help_text, usage=usage, add_help=True, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        command.add_argument("overrides", nargs=argparse.REMAINDER, help="Hydra overrides: key=value")
+    for name, source, target in (
+        ("compress", "a picture or a folder of pictures", "the .lic file or the folder of .lic files to write"),
+        ("decompress", "a .lic file or a folder of them", "the PNG file or the folder of PNG files to write"),
+    ):
+        command = commands.add_parser(name, help=f"{name} one file or a folder")
+        command.add_argument("input", type=Path, help=source)
+        command.add_argument("output", type=Path, help=target)
+        command.add_argument("--codec", type=Path, help="a bundle (codec.safetensors); default: the shipped codec")
+        command.add_argument("--force", action="store_true", help="overwrite what is there")
+    imports = commands.add_parser("import", help="turn a published checkpoint into a bundle")
+    imports.add_argument("kind", choices=["compressai"], help="whose layout the checkpoint has")
+    imports.add_argument("checkpoint", type=Path)
+    imports.add_argument("--out", type=Path, required=True, help="the bundle to write")
+    fetch = commands.add_parser("fetch", help="download a public test set and check it")
+    fetch.add_argument("name", choices=["kodak"])
+    fetch.add_argument(
+        "--root", type=Path, default=Path(os.environ.get("CODEC_DATA", "datasets")),
+        help="the folder of all sets (default: $CODEC_DATA or ./datasets); the set gets a folder of its own there",
+    )  # fmt: skip
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _command(name: str) -> Callable[[Any], int]:
+    """The function that runs a command; importing its file is what costs time."""
+    file, function = {
+        "train": ("codec.train", "run"),
+        "eval": ("codec.evaluate", "run"),
+        "bench": ("codec.bench", "run"),
+        "compress": ("codec.compress", "compress"),
+        "decompress": ("codec.compress", "decompress"),
+        "import": ("codec.checkpoints", "run"),
+        "fetch": ("codec.fetch", "run"),
+    }[name]
+    return getattr(importlib.import_module(file), function)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit status; a user's mistake is one line on standard error."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        if words[:1] and words[0] in HYDRA_COMMANDS and not {"-h", "--help"} & set(words):
+            return _command(words[0])(words[1:])  # Hydra reads these itself
+        arguments = _parser().parse_args(words)
+        return _command(arguments.command)(arguments)
+    except KeyboardInterrupt:
+        print("codec: stopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        from codec.types import UserError
+
+        if debug or not isinstance(error, (UserError, FileNotFoundError, PermissionError)):
+            raise
+        print(f"codec: {error}", file=sys.stderr)
+        return 2

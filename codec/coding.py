@@ -1,0 +1,97 @@
+"""One picture to one file and back, with the codec of a bundle. On the CPU, in float32.
+
+H W height and width of the picture, M latent channels, h w height and width of the latent.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from codec.bundle import Bundle
+from codec.container import read_container, write_container
+from codec.entropy.coder import RateEstimator, StreamReader, StreamWriter
+from codec.types import UserError
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A coded picture.
+
+    file: the .lic file. payload_bytes: its range-coded part. bits_by_stream: ideal bits at the tables that coded it.
+    symbols_crc: CRC-32 of all symbols. y: [1, M, h, w] before quantisation; y_hat: what the decoder will have.
+    """
+
+    file: bytes
+    payload_bytes: int
+    bits_by_stream: dict[str, float]
+    symbols_crc: int
+    y: Tensor
+    y_hat: Tensor
+
+    @property
+    def table_bits(self) -> float:
+        """The size of the payload that an ideal coder would reach with the same tables."""
+        return sum(self.bits_by_stream.values())
+
+
+def _to_float(image: Tensor) -> Tensor:
+    return (image[None].float() / 255).contiguous(memory_format=torch.channels_last)
+
+
+@torch.inference_mode()
+def encode(bundle: Bundle, image: Tensor) -> Encoded:
+    """The file of a picture, uint8 [3, H, W] of any size from 1x1.
+
+    Raises UserError where a latent is not finite or beyond 32-bit integers.
+    """
+    model = bundle.model
+    y = model.padded_analysis(_to_float(image))
+    coder = StreamWriter(bundle.tables, bundle.scale_table, bundle.scale_rule)
+    y_hat = model.code_latents(coder, y, (y.size(-2), y.size(-1)))
+    payload = coder.finish()
+    file = write_container(bundle.fingerprint, image.size(-2), image.size(-1), payload, coder.symbols_crc)
+    return Encoded(file, len(payload), coder.bits, coder.symbols_crc, y, y_hat)
+
+
+@torch.inference_mode()
+def estimated_bits(bundle: Bundle, encoded: Encoded) -> float:
+    """The bits of the picture by the continuous likelihood of its rounded latents: what training minimises."""
+    coder = RateEstimator(noise=None)
+    bundle.model.code_latents(coder, encoded.y, (encoded.y.size(-2), encoded.y.size(-1)))
+    return float(sum(-torch.log2(p).double().sum() for p in coder.likelihoods.values()))
+
+
+@torch.inference_mode()
+def decode_latents(bundle: Bundle, data: bytes) -> tuple[Tensor, int, int]:
+    """y_hat [1, M, h, w], height and width from the content of a .lic file.
+
+    Raises UserError, in one line, for anything that is not an intact file of this very codec.
+    """
+    file = read_container(data)
+    if file.fingerprint != bundle.fingerprint:
+        raise UserError(
+            f"the file was written by codec {file.fingerprint.hex()}, this one is {bundle.fingerprint.hex()}; expected "
+            "the same; give the bundle that wrote it with --codec"
+        )
+    coder = StreamReader(file.payload, bundle.tables, bundle.scale_table, bundle.scale_rule)
+    y_hat = bundle.model.read(coder, file.height, file.width)
+    coder.finish()
+    if coder.symbols_crc != file.symbols_crc:
+        raise UserError(
+            "the decoded symbols are not those that were written: this machine computes other scales than the one that "
+            "wrote the file; decode it with the library versions that wrote it"
+        )
+    return y_hat, file.height, file.width
+
+
+@torch.inference_mode()
+def reconstruct(bundle: Bundle, y_hat: Tensor, height: int, width: int) -> Tensor:
+    """The picture, uint8 [3, H, W], of a quantised latent."""
+    x_hat = bundle.model.synthesis(y_hat)[0, :, :height, :width]
+    return x_hat.clamp(0, 1).mul(255).round().to(torch.uint8)
+
+
+def decode(bundle: Bundle, data: bytes) -> Tensor:
+    """The picture, uint8 [3, H, W], in the content of a .lic file; errors as decode_latents."""
+    return reconstruct(bundle, *decode_latents(bundle, data))

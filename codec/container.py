@@ -1,0 +1,87 @@
+"""The `.lic` file: what surrounds a range-coded payload.
+
+    magic "LIC1"    4 bytes, the last one is the version
+    fingerprint     8 bytes of the bundle that wrote it
+    height, width   varints of 1 to 5 bytes
+    payload
+    symbols         CRC-32 of the decoded symbols, little endian
+    file            CRC-32 of all before it, little endian
+
+At most 30 bytes beside the payload.
+"""
+
+import zlib
+from dataclasses import dataclass
+
+from codec.types import UserError
+
+MAGIC, VERSION = b"LIC", b"1"
+MAX_PIXELS = 2**27
+MAX_VARINT = 5  # bytes
+
+
+@dataclass(frozen=True)
+class Container:
+    """What a file says: sides in pixels, the payload, and the CRC-32 that its symbols must have."""
+
+    fingerprint: bytes
+    height: int
+    width: int
+    payload: bytes
+    symbols_crc: int
+
+
+def _varint(value: int) -> bytes:
+    """Seven bits a byte, low first; the high bit says that more follow."""
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes(out) + bytes([value])
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """The varint at a position, and where what follows it begins."""
+    value = 0
+    for place in range(MAX_VARINT):
+        if at + place >= len(data):
+            break
+        byte = data[at + place]
+        value |= (byte & 0x7F) << (7 * place)
+        if byte < 0x80:
+            return value, at + place + 1
+    raise UserError("the file is damaged: its size cannot be read; get the file again")
+
+
+def write_container(fingerprint: bytes, height: int, width: int, payload: bytes, symbols_crc: int) -> bytes:
+    """The content of a .lic file.
+
+    Raises UserError for a picture of more than 2^27 pixels, which no reader would take.
+    """
+    _check_size(height, width)
+    body = MAGIC + VERSION + fingerprint + _varint(height) + _varint(width) + payload + symbols_crc.to_bytes(4, "little")
+    return body + zlib.crc32(body).to_bytes(4, "little")
+
+
+def _check_size(height: int, width: int) -> None:
+    if not 0 < height * width <= MAX_PIXELS:
+        raise UserError(f"a picture of {width}x{height}; expected 1 to {MAX_PIXELS} pixels; cut it into parts")
+
+
+def read_container(data: bytes) -> Container:
+    """What is in the content of a .lic file.
+
+    Raises UserError, in this order, for a file of another kind, of a newer version, damaged or cut, of absurd size.
+    """
+    if data[:3] != MAGIC:
+        raise UserError(f"not a .lic file: it begins with {data[:4]!r}; expected a file that `codec compress` wrote")
+    if data[3:4] != VERSION:
+        raise UserError(f".lic version {data[3:4]!r}; this codec reads {VERSION!r}; install a newer codec")
+    if len(data) < 22 or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
+        raise UserError(f"the file is damaged or cut ({len(data)} bytes): its checksum does not fit; get the file again")
+    height, at = _read_varint(data, 12)
+    width, at = _read_varint(data, at)
+    if at > len(data) - 8:
+        raise UserError("the file is damaged: its size cannot be read; get the file again")
+    _check_size(height, width)
+    return Container(data[4:12], height, width, data[at:-8], int.from_bytes(data[-8:-4], "little"))

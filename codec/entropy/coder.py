@@ -1,0 +1,182 @@
+"""The three ways over the latents: estimating their rate, writing them, reading them.
+
+A model writes its pass over the latents once, against LatentCoder; because the same lines estimate, write and read,
+encoder and decoder cannot disagree.
+
+B batch, C latent channels, h w height and width of the latent.
+"""
+
+import zlib
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import torch
+from compressai.entropy_models import GaussianConditional
+from torch import Tensor
+
+from codec.entropy.density import FactorizedDensity
+from codec.entropy.stream import SymbolReader, SymbolWriter
+from codec.entropy.tables import Tables, scale_index
+from codec.types import UserError
+
+Noise = Callable[[Tensor], Tensor]
+"""Gives noise of U(-1/2, 1/2) in the shape, type and place of its argument."""
+
+
+def uniform_noise(like: Tensor) -> Tensor:
+    """Noise of U(-1/2, 1/2) from the device's own generator."""
+    return torch.empty_like(like).uniform_(-0.5, 0.5)
+
+
+class LatentCoder(Protocol):
+    """What a model's pass over its latents talks to."""
+
+    def factorized(self, name: str, z: Tensor | None, shape: tuple[int, int, int], density: FactorizedDensity) -> Tensor:
+        """z_hat [B, C, h, w] of stream `name`; shape is (C, h, w), and z is None when reading."""
+        ...
+
+    def gaussian(
+        self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianConditional
+    ) -> Tensor:
+        """y_hat [B, C, h, w] of stream `name`; scales and means (None: zero) [B, C, h, w]; y is None when reading."""
+        ...
+
+
+def _full_precision(x: Tensor) -> Tensor:
+    """At least float32: in bf16 an integer above 256 is no longer itself. Doubles stay doubles."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+class RateEstimator:
+    """Estimates rates: noisy values in training, rounded ones otherwise.
+
+    noise: the source of noise, or None to round. With noise the noisy values are what the decoder gets, as in Ballé
+    2018. `likelihoods` holds what was estimated by stream name, each [B, C, h, w] in [1e-9, 1].
+    """
+
+    def __init__(self, noise: Noise | None):
+        self.noise = noise
+        self.likelihoods: dict[str, Tensor] = {}
+
+    def factorized(self, name: str, z: Tensor | None, shape: tuple[int, int, int], density: FactorizedDensity) -> Tensor:
+        assert z is not None and tuple(z.shape[1:]) == shape
+        with torch.autocast(z.device.type, enabled=False):
+            z = _full_precision(z)
+            if self.noise is None:
+                medians = density.medians().to(z)[:, None, None]
+                z_hat = torch.round(z - medians) + medians
+            else:
+                z_hat = z + self.noise(z)
+            self.likelihoods[name] = density.likelihood(z_hat)
+        return z_hat
+
+    def gaussian(
+        self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianConditional
+    ) -> Tensor:
+        assert y is not None
+        with torch.autocast(y.device.type, enabled=False):
+            y, scales = _full_precision(y), _full_precision(scales)
+            means = None if means is None else _full_precision(means)
+            if self.noise is not None:
+                y_hat = y + self.noise(y)
+            else:
+                y_hat = torch.round(y) if means is None else torch.round(y - means) + means
+            self.likelihoods[name] = prior.likelihood_lower_bound(prior._likelihood(y_hat, scales, means))
+        return y_hat
+
+
+class _SymbolCoder:
+    """What writing and reading share: which table codes which symbol, and values from symbols.
+
+    tables: by the name of each factorized stream, and "gaussian" for all others; rule: see scale_index.
+    """
+
+    def __init__(self, tables: dict[str, Tables], scale_table: Tensor, rule: str):
+        self._tables = tables
+        self._scale_table = scale_table
+        self._rule = rule
+        self.symbols_crc = 0
+        self.bits: dict[str, float] = {}
+
+    def _channel_indices(self, shape: tuple[int, int, int]) -> np.ndarray:
+        channels, height, width = shape
+        return np.repeat(np.arange(channels, dtype=np.int32), height * width)
+
+    def _scale_indices(self, scales: Tensor) -> np.ndarray:
+        if not torch.isfinite(scales).all():
+            raise UserError("the codec's scales are not finite; expected finite weights; the bundle was trained badly")
+        return scale_index(scales.float(), self._scale_table, self._rule).cpu().numpy().ravel()
+
+    def _note(self, symbols: np.ndarray) -> None:
+        self.symbols_crc = zlib.crc32(np.ascontiguousarray(symbols, dtype="<i4").tobytes(), self.symbols_crc)
+
+    @staticmethod
+    def _values(symbols: np.ndarray, shape: tuple[int, ...], centre: Tensor | None, like: Tensor) -> Tensor:
+        values = torch.from_numpy(symbols.astype(np.float32)).to(like).reshape(shape)
+        return values if centre is None else values + centre
+
+
+class StreamWriter(_SymbolCoder):
+    """Rounds the latents of one picture and appends their symbols to a range-coded payload."""
+
+    def __init__(self, tables: dict[str, Tables], scale_table: Tensor, rule: str):
+        super().__init__(tables, scale_table, rule)
+        self._writer = SymbolWriter()
+
+    def _write(self, name: str, values: Tensor, indices: np.ndarray, tables: Tables) -> np.ndarray:
+        symbols = torch.round(values.double()).cpu().numpy().ravel()
+        if not (np.abs(symbols) < 2**31).all():  # false for NaN too
+            raise UserError(
+                f"stream {name} holds a value that is not finite or beyond 32-bit integers; expected latents of a "
+                "trained codec; check the picture and the codec"
+            )
+        symbols = symbols.astype(np.int32)
+        self.bits[name] = self.bits.get(name, 0.0) + self._writer.write(symbols, indices, tables)
+        self._note(symbols)
+        return symbols
+
+    def factorized(self, name: str, z: Tensor | None, shape: tuple[int, int, int], density: FactorizedDensity) -> Tensor:
+        assert z is not None and z.size(0) == 1 and tuple(z.shape[1:]) == shape
+        medians = density.medians().to(z)[:, None, None]
+        symbols = self._write(name, z - medians, self._channel_indices(shape), self._tables[name])
+        return self._values(symbols, (1, *shape), medians, z)
+
+    def gaussian(
+        self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianConditional
+    ) -> Tensor:
+        assert y is not None and y.size(0) == 1
+        indices = self._scale_indices(scales)
+        symbols = self._write(name, y if means is None else y - means, indices, self._tables["gaussian"])
+        return self._values(symbols, tuple(scales.shape), means, scales)
+
+    def finish(self) -> bytes:
+        """The payload."""
+        return self._writer.finish()
+
+
+class StreamReader(_SymbolCoder):
+    """Takes the symbols of one picture back from its payload."""
+
+    def __init__(self, payload: bytes, tables: dict[str, Tables], scale_table: Tensor, rule: str):
+        super().__init__(tables, scale_table, rule)
+        self._reader = SymbolReader(payload)
+
+    def factorized(self, name: str, z: Tensor | None, shape: tuple[int, int, int], density: FactorizedDensity) -> Tensor:
+        assert z is None
+        symbols = self._reader.read(self._channel_indices(shape), self._tables[name])
+        self._note(symbols)
+        medians = density.medians()[:, None, None]
+        return self._values(symbols, (1, *shape), medians, medians)
+
+    def gaussian(
+        self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianConditional
+    ) -> Tensor:
+        assert y is None
+        symbols = self._reader.read(self._scale_indices(scales), self._tables["gaussian"])
+        self._note(symbols)
+        return self._values(symbols, tuple(scales.shape), means, scales)
+
+    def finish(self) -> None:
+        """Raises UserError where the payload holds more than was read."""
+        self._reader.finish()

@@ -1,0 +1,168 @@
+"""Symbols to one range-coded payload and back.
+
+The coder is constriction's (Rust, memory-safe). Symbols are grouped by table, so that a tensor of any size takes one
+call a table; both sides group alike.
+
+n symbols of one call.
+"""
+
+from functools import cached_property
+
+import constriction
+import numpy as np
+
+from codec.entropy.tables import PRECISION, Tables
+from codec.types import UserError
+
+CHUNK_BITS = 16  # of an escaped symbol's magnitude
+LENGTHS = constriction.stream.model.Uniform(33)  # bits of an escaped symbol: 0 to 32
+CHUNKS = constriction.stream.model.Uniform()  # 2^bits values, by symbol
+SLACK_BITS = 64  # the coder's state: what a reader may be ahead of the payload
+MAX_READ = 1 << 18  # symbols between two looks at how much of the payload is used up
+
+
+class _Models:
+    """constriction's models of some tables, built once, and the cost of each entry."""
+
+    def __init__(self, tables: Tables):
+        self._tables = tables
+        self._models: dict[int, object] = {}
+
+    def model(self, index: int) -> object:
+        """The coder's model of one table."""
+        if index not in self._models:
+            # perfect=False: the counts are exact in its 24 bits but for one 2^-24 an entry, which costs nothing.
+            probabilities = self._tables.table(index).astype(np.float64) / 2**PRECISION
+            self._models[index] = constriction.stream.model.Categorical(probabilities, perfect=False)
+        return self._models[index]
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        return self._tables.starts
+
+    @cached_property
+    def costs(self) -> np.ndarray:
+        """Bits of each entry, flat like the counts, float64."""
+        return PRECISION - np.log2(self._tables.counts.astype(np.float64))
+
+
+def _models_of(tables: Tables) -> _Models:
+    """The models of `tables`, kept as long as the tables are."""
+    models = getattr(tables, "_coder_models", None)
+    if models is None:
+        models = _Models(tables)
+        object.__setattr__(tables, "_coder_models", models)
+    return models
+
+
+def _groups(indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The order that groups symbols by table, the tables in use, and where the group of each begins and ends."""
+    narrow = indices.astype(np.int16)  # which numpy sorts by radix
+    order = np.argsort(narrow, kind="stable")
+    used, starts = np.unique(narrow[order], return_index=True)
+    return order, used, np.append(starts, len(indices))
+
+
+def _magnitudes(symbols: np.ndarray) -> np.ndarray:
+    """int32 symbols as uint32 in the order 0, -1, 1, -2, ...: small either way from zero."""
+    wide = symbols.astype(np.int64)
+    return np.where(wide < 0, -2 * wide - 1, 2 * wide)
+
+
+class SymbolWriter:
+    """Appends symbols to a payload."""
+
+    def __init__(self) -> None:
+        self._encoder = constriction.stream.queue.RangeEncoder()
+
+    def write(self, symbols: np.ndarray, indices: np.ndarray, tables: Tables) -> float:
+        """Append int32 symbols [n], each by the table of its index [n]; returns their ideal bits at those tables."""
+        models = _models_of(tables)
+        entries = symbols.astype(np.int64) - tables.offsets[indices]
+        escape = tables.lengths[indices] - 1
+        escaped = (entries < 0) | (entries >= escape)
+        entries = np.where(escaped, escape, entries).astype(np.int32)
+        order, used, bounds = _groups(indices)
+        sorted_entries = entries[order]
+        for index, start, end in zip(used.tolist(), bounds[:-1], bounds[1:], strict=True):
+            self._encoder.encode(sorted_entries[start:end], models.model(index))
+        bits = float(models.costs[models.starts[indices] + entries].sum())
+        if escaped.any():
+            bits += self._write_escaped(symbols[escaped])
+        return bits
+
+    def _write_escaped(self, symbols: np.ndarray) -> float:
+        magnitudes = _magnitudes(symbols)
+        lengths = np.ceil(np.log2(magnitudes + 1.0)).astype(np.int32)
+        self._encoder.encode(lengths, LENGTHS)
+        for chunk in range(2):
+            bits = np.clip(lengths - chunk * CHUNK_BITS, 0, CHUNK_BITS)
+            there = bits > 0
+            if there.any():
+                part = (magnitudes[there] >> (chunk * CHUNK_BITS)) & (2**CHUNK_BITS - 1)
+                self._encoder.encode(part.astype(np.int32), CHUNKS, (2 ** bits[there]).astype(np.int32))
+        return float(len(symbols) * np.log2(33) + lengths.sum())
+
+    def finish(self) -> bytes:
+        """The payload: 32-bit words, little endian."""
+        return self._encoder.get_compressed().astype("<u4").tobytes()
+
+
+class SymbolReader:
+    """Takes symbols from a payload.
+
+    Raises UserError where the payload cannot hold what is asked of it: the coder itself would go on for ever.
+    """
+
+    def __init__(self, payload: bytes):
+        if len(payload) % 4:
+            raise UserError(f"the file is damaged: its payload of {len(payload)} bytes is cut; get the file again")
+        self._decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(payload, dtype="<u4").astype(np.uint32))
+        self._bits_left = 8.0 * len(payload) + SLACK_BITS
+
+    def _spend(self, bits: float) -> None:
+        self._bits_left -= bits
+        if self._bits_left < 0:
+            raise UserError("the file is damaged: its payload ends before its symbols do; get the file again")
+
+    def _decode(self, *model: object) -> np.ndarray:
+        try:
+            return self._decoder.decode(*model)
+        except (AssertionError, ValueError) as error:  # constriction's answer to bits that no encoder writes
+            raise UserError(f"the file is damaged: {error}; get the file again") from None
+
+    def read(self, indices: np.ndarray, tables: Tables) -> np.ndarray:
+        """The next int32 symbols [n], each by the table of its index [n]."""
+        models = _models_of(tables)
+        order, used, bounds = _groups(indices)
+        entries = np.empty(len(indices), dtype=np.int32)
+        for index, start, end in zip(used.tolist(), bounds[:-1], bounds[1:], strict=True):
+            model, costs = models.model(index), models.costs[models.starts[index] :]
+            for at in range(start, end, MAX_READ):
+                part = self._decode(model, int(min(MAX_READ, end - at)))
+                self._spend(float(costs[part].sum()))
+                entries[at : at + len(part)] = part
+        unsorted = np.empty_like(entries)
+        unsorted[order] = entries
+        symbols = unsorted + tables.offsets[indices].astype(np.int32)
+        escaped = unsorted == tables.lengths[indices] - 1
+        if escaped.any():
+            symbols[escaped] = self._read_escaped(int(escaped.sum()))
+        return symbols
+
+    def _read_escaped(self, count: int) -> np.ndarray:
+        lengths = self._decode(LENGTHS, count)
+        self._spend(float(count * np.log2(33) + lengths.sum()))
+        magnitudes = np.zeros(count, dtype=np.int64)
+        for chunk in range(2):
+            bits = np.clip(lengths - chunk * CHUNK_BITS, 0, CHUNK_BITS)
+            there = bits > 0
+            if there.any():
+                part = self._decode(CHUNKS, (2 ** bits[there]).astype(np.int32)).astype(np.int64)
+                magnitudes[there] |= part << (chunk * CHUNK_BITS)
+        return np.where(magnitudes & 1, -(magnitudes + 1) // 2, magnitudes // 2).astype(np.int32)
+
+    def finish(self) -> None:
+        """Raises UserError where the payload goes on behind its last symbol."""
+        if not self._decoder.maybe_exhausted():
+            raise UserError("the file is damaged: its payload goes on behind its last symbol; get the file again")

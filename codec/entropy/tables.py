@@ -1,0 +1,156 @@
+"""Integer probability tables of the range coder, and which table codes which symbol.
+
+T tables, n entries of one table, C channels. A table covers the symbols offset .. offset + n - 2; its last entry is the
+escape, behind which the symbol itself follows.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.special import erfc
+from scipy.stats import norm
+from torch import Tensor
+
+from codec.types import UserError
+
+PRECISION = 16
+TOTAL = 1 << PRECISION
+MAX_ENTRIES = 1 << 14  # of one table; what lies beyond is left to the escape
+TAIL_MASS = 1e-9  # CompressAI's: the support of a table holds all but this
+# An entry costs at least 1 / 2^16 of the mass, on every symbol; below this probability the escape is cheaper.
+RAREST = 2.0**-20
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Ragged tables.
+
+    counts: uint16, the tables one behind the other; each sums to 2^16. lengths: int32 [T], entries with the escape;
+    offsets: int32 [T], the symbol of the first entry.
+    Raises UserError where that does not hold: bundles come from anywhere, and the coder aborts on a bad table.
+    """
+
+    counts: np.ndarray
+    lengths: np.ndarray
+    offsets: np.ndarray
+
+    def __post_init__(self) -> None:
+        lengths = self.lengths.astype(np.int64)
+        sound = (
+            self.counts.ndim == self.lengths.ndim == self.offsets.ndim == 1
+            and len(self.lengths) == len(self.offsets) > 0
+            and bool(((lengths >= 2) & (lengths <= MAX_ENTRIES)).all())
+            and lengths.sum() == len(self.counts)
+            and bool((self.counts >= 1).all())
+            and bool((np.abs(self.offsets.astype(np.int64)) < 2**30).all())
+        )
+        if not sound or not (np.add.reduceat(self.counts.astype(np.int64), self.starts) == TOTAL).all():
+            raise UserError("the codec's coder tables are damaged; expected counts that sum to 2^16; get the bundle again")
+
+    @property
+    def starts(self) -> np.ndarray:
+        """Where each table begins in counts, int64 [T]."""
+        return np.concatenate(([0], np.cumsum(self.lengths[:-1], dtype=np.int64)))
+
+    def table(self, index: int) -> np.ndarray:
+        """The counts of one table."""
+        start = self.starts[index]
+        return self.counts[start : start + self.lengths[index]]
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """For a file: counts as uint16, lengths and offsets as int32."""
+        return {
+            "counts": torch.from_numpy(self.counts.astype(np.uint16)),
+            "lengths": torch.from_numpy(self.lengths.astype(np.int32)),
+            "offsets": torch.from_numpy(self.offsets.astype(np.int32)),
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor]) -> "Tables":
+        """What to_tensors gave; UserError where it is anything else."""
+        kinds = {"counts": torch.uint16, "lengths": torch.int32, "offsets": torch.int32}
+        if {name: t.dtype for name, t in tensors.items()} != kinds:
+            raise UserError("the codec's coder tables are damaged; expected counts, lengths, offsets; get the bundle again")
+        return cls(**{name: tensor.numpy() for name, tensor in tensors.items()})
+
+
+def quantize_pmf(pmf: np.ndarray, tail: float) -> np.ndarray:
+    """uint16 [n + 1] counts summing to 2^16, each at least 1, for probabilities pmf [n] and the mass `tail` beyond them.
+
+    The scale is the largest at which the rounded-down counts, lifted to 1, fit; what is left goes where rounding took
+    most. In float64 on the CPU, so that every machine makes the same tables.
+    """
+    p = np.append(np.maximum(pmf.astype(np.float64), 0), max(float(tail), 0.0))
+    p /= p.sum()
+    low, high = 0.0, 2.0 * TOTAL
+    for _ in range(60):
+        middle = (low + high) / 2
+        fits = np.maximum(np.floor(p * middle), 1).sum() <= TOTAL
+        low, high = (middle, high) if fits else (low, middle)
+    counts = np.maximum(np.floor(p * low), 1).astype(np.int64)
+    rest = TOTAL - int(counts.sum())
+    order = np.argsort(-(p * low - counts), kind="stable")
+    for place in np.resize(order, rest):
+        counts[place] += 1
+    return counts.astype(np.uint16)
+
+
+def _ragged(tables: list[tuple[int, np.ndarray, float]]) -> Tables:
+    """Tables from (offset, pmf, tail) of each, without the rare entries at both ends."""
+    counts, offsets = [], []
+    for offset, pmf, tail in tables:
+        frequent = np.flatnonzero(pmf >= RAREST)
+        if not len(frequent):  # so wide that every symbol is rare: keep what fits
+            frequent = np.array([0, len(pmf) - 1])
+        first, last = int(frequent[0]), int(frequent[-1])
+        excess = last - first + 2 - MAX_ENTRIES
+        if excess > 0:
+            first, last = first + excess // 2, last - (excess - excess // 2)
+        kept = pmf[first : last + 1]
+        counts.append(quantize_pmf(kept, tail + pmf[:first].sum() + pmf[last + 1 :].sum()))
+        offsets.append(offset + first)
+    lengths = np.array([len(c) for c in counts], dtype=np.int32)
+    return Tables(np.concatenate(counts), lengths, np.array(offsets, dtype=np.int32))
+
+
+def factorized_tables(likelihood: Callable[[Tensor], Tensor], medians: Tensor, tails: Tensor) -> Tables:
+    """One table a channel of a factorized density (PAPERS.md E13).
+
+    likelihood: of samples float64 [C, 1, n]. medians: [C]; symbol k stands for median + k. tails: [C, 2], the lower and
+    upper quantile between which the density is tabulated.
+    """
+    below = torch.ceil(medians - tails[:, 0]).clamp(0, MAX_ENTRIES).long()
+    above = torch.ceil(tails[:, 1] - medians).clamp(0, MAX_ENTRIES).long()
+    symbols = torch.arange(-int(below.max()), int(above.max()) + 1, dtype=torch.float64)
+    pmf = likelihood((medians.double()[:, None] + symbols)[:, None])[:, 0].numpy()
+    first = int(below.max())
+    rows = []
+    for channel in range(len(pmf)):
+        low, high = int(below[channel]), int(above[channel])
+        row = pmf[channel, first - low : first + high + 1]
+        rows.append((-low, row, max(1 - row.sum(), 0.0)))
+    return _ragged(rows)
+
+
+def gaussian_tables(scale_table: Tensor) -> Tables:
+    """One symmetric table a scale, of a Gaussian integrated over unit intervals (PAPERS.md E13)."""
+    rows = []
+    for scale in scale_table.double().tolist():
+        centre = int(np.ceil(scale * -norm.ppf(TAIL_MASS / 2)))
+        distance = np.abs(np.arange(-centre, centre + 1, dtype=np.float64))
+        cdf = [0.5 * erfc((distance + shift) / (scale * np.sqrt(2))) for shift in (-0.5, 0.5)]
+        rows.append((-centre, cdf[0] - cdf[1], TAIL_MASS))
+    return _ragged(rows)
+
+
+def scale_index(scales: Tensor, scale_table: Tensor, rule: str) -> Tensor:
+    """The table, int16 and in the shape of `scales`, that codes a symbol of that predicted scale.
+
+    rule "nearest": the entry nearest in log (costs 0.1 % of the rate); "upper": the next larger entry, as CompressAI
+    codes (costs 3 to 4 % after short training). Scales below the first entry take the first.
+    """
+    table = scale_table.float()
+    bounds = torch.sqrt(table[1:] * table[:-1]) if rule == "nearest" else table[:-1]
+    return torch.bucketize(scales, bounds, out_int32=True).to(torch.int16)

@@ -1,0 +1,88 @@
+"""Rate and distortion, and their sum.
+
+B batch, C latent channels, H W height and width of the picture, h w height and width of a latent.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from pytorch_msssim import ms_ssim
+from torch import Tensor
+
+from codec.types import CodecOutput, UserError
+
+Distortion = Callable[[Tensor, Tensor], Tensor]
+
+MIN_MS_SSIM_SIDE = 161  # five scales of an 11-tap window: (11 - 1) * 2**4 + 1
+
+
+def bits_per_pixel(likelihoods: Tensor, num_pixels: int) -> Tensor:
+    """Estimated rate of each picture in bits per pixel, shape [B].
+
+    likelihoods: [B, C, h, w] in (0, 1]; num_pixels: H * W before padding.
+    Source: Ballé 2018, eq. 6, the rate term of the loss.
+    """
+    return torch.log2(likelihoods).sum(dim=(1, 2, 3)) / -num_pixels
+
+
+def mse_255(x_hat: Tensor, x: Tensor) -> Tensor:
+    """Mean squared error on the 0-255 scale of pictures in [0, 1]: the scale of the published lambdas."""
+    return torch.mean((x_hat - x) ** 2) * 255**2
+
+
+def one_minus_ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor:
+    """1 - MS-SSIM (Wang 2003) of pictures in [0, 1], unclamped (PAPERS.md E17).
+
+    Raises UserError where a side is too short for its five scales.
+    """
+    if min(x.shape[-2:]) < MIN_MS_SSIM_SIDE:
+        raise UserError(
+            f"MS-SSIM of a {x.shape[-1]}x{x.shape[-2]} crop; expected both sides of at least {MIN_MS_SSIM_SIDE}; "
+            "set data.crop=256 or loss=mse"
+        )
+    return 1 - ms_ssim(x_hat, x, data_range=1.0)
+
+
+class LossTerms(NamedTuple):
+    """The loss of one batch and what it is made of: scalars on the batch's device.
+
+    loss = lmbda * distortion + bpp; bpp_by_stream sums to bpp; mse is on [0, 1].
+    """
+
+    loss: Tensor
+    distortion: Tensor
+    bpp: Tensor
+    bpp_by_stream: dict[str, Tensor]
+    mse: Tensor
+
+    def psnr(self) -> Tensor:
+        """Of the batch as one picture, in dB, unclamped."""
+        return -10 * torch.log10(self.mse)
+
+
+class RateDistortion:
+    """lmbda * distortion + bpp, bpp in bits per original pixel, averaged over the batch (Ballé 2018, eq. 6).
+
+    lmbda: weight of the distortion, whose scale is the distortion function's own.
+    """
+
+    def __init__(self, distortion: Distortion, lmbda: float):
+        if not lmbda > 0 or not math.isfinite(lmbda):
+            raise UserError(f"lmbda={lmbda}; expected a positive number, such as 0.0067; set model.lmbda")
+        self.distortion = distortion
+        self.lmbda = lmbda
+
+    def __call__(self, output: CodecOutput, x: Tensor) -> LossTerms:
+        """The loss of pictures x [B, 3, H, W] in [0, 1], in float32 whatever the networks ran in."""
+        num_pixels = x.size(-1) * x.size(-2)
+        with torch.autocast(x.device.type, enabled=False):
+            x_hat = output.x_hat.to(x.dtype)
+            by_stream = {name: bits_per_pixel(p, num_pixels).mean() for name, p in output.likelihoods.items()}
+            bpp = torch.stack(list(by_stream.values())).sum()
+            distortion = self.distortion(x_hat, x)
+            loss = self.lmbda * distortion + bpp
+            with torch.no_grad():
+                mse = torch.mean((x_hat - x) ** 2)
+        return LossTerms(loss, distortion.detach(), bpp.detach(), {k: v.detach() for k, v in by_stream.items()}, mse)

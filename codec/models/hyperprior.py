@@ -1,0 +1,133 @@
+"""The three models of the scale-hyperprior family: Ballé et al. 2018 (factorized, hyperprior) and Minnen et al. 2018.
+
+Layers and their names are CompressAI's (google.py), so its checkpoints load; facts: PAPERS.md A1.
+B batch, N filters, M latent channels, h w = H/16 W/16.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from compressai.entropy_models import GaussianConditional
+from compressai.layers import GDN
+from torch import Tensor, nn
+
+from codec.entropy.coder import LatentCoder
+from codec.entropy.density import FactorizedDensity
+from codec.models.base import Codec
+
+
+def conv(inputs: int, outputs: int, kernel: int = 5, stride: int = 2) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2)
+
+
+def deconv(inputs: int, outputs: int, kernel: int = 5, stride: int = 2) -> nn.ConvTranspose2d:
+    return nn.ConvTranspose2d(inputs, outputs, kernel, stride, padding=kernel // 2, output_padding=stride - 1)
+
+
+def analysis_transform(N: int, M: int) -> nn.Sequential:
+    """g_a: [B, 3, H, W] -> [B, M, h, w] (Ballé 2018, fig. 4)."""
+    return nn.Sequential(conv(3, N), GDN(N), conv(N, N), GDN(N), conv(N, N), GDN(N), conv(N, M))
+
+
+def synthesis_transform(N: int, M: int) -> nn.Sequential:
+    """g_s: [B, M, h, w] -> [B, 3, H, W] (Ballé 2018, fig. 4)."""
+    return nn.Sequential(
+        deconv(M, N), GDN(N, inverse=True), deconv(N, N), GDN(N, inverse=True), deconv(N, N), GDN(N, inverse=True),
+        deconv(N, 3),
+    )  # fmt: skip
+
+
+class FactorizedPrior(Codec):
+    """Ballé et al. 2018, the baseline without side information.
+
+    x --g_a--> y --quantise, factorized density--> y_hat --g_s--> x_hat
+
+    N filters and M latent channels; the paper uses (128, 192), and (192, 320) at its three highest rates.
+    """
+
+    stride = 16
+
+    def __init__(self, N: int, M: int):
+        super().__init__(N=N, M=M)
+        self.g_a = analysis_transform(N, M)
+        self.g_s = synthesis_transform(N, M)
+        self.entropy_bottleneck = FactorizedDensity(M)
+
+    def densities(self) -> Iterator[tuple[str, FactorizedDensity]]:
+        yield "y", self.entropy_bottleneck
+
+    def code_latents(self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int]) -> Tensor:
+        return coder.factorized("y", y, (self.arguments["M"], *size), self.entropy_bottleneck)
+
+
+class ScaleHyperprior(Codec):
+    """Ballé et al. 2018, fig. 4: zero-mean Gaussians whose scales are side information.
+
+    x --g_a--> y ----------quantise, N(0, scales)----------> y_hat --g_s--> x_hat
+               |                        ^
+              |.|--h_a--> z --> z_hat --h_s
+
+    N filters and M latent channels as in FactorizedPrior.
+    """
+
+    stride = 64
+
+    def __init__(self, N: int, M: int):
+        super().__init__(N=N, M=M)
+        self.g_a = analysis_transform(N, M)
+        self.g_s = synthesis_transform(N, M)
+        self.h_a = nn.Sequential(conv(M, N, 3, 1), nn.ReLU(), conv(N, N), nn.ReLU(), conv(N, N))
+        # The closing ReLU is the paper's and CompressAI's; TFC's code has none (PAPERS.md A1).
+        self.h_s = nn.Sequential(deconv(N, N), nn.ReLU(), deconv(N, N), nn.ReLU(), conv(N, M, 3, 1), nn.ReLU())
+        self.entropy_bottleneck = FactorizedDensity(N)
+        self.gaussian_conditional = GaussianConditional(None)
+
+    def densities(self) -> Iterator[tuple[str, FactorizedDensity]]:
+        yield "z", self.entropy_bottleneck
+
+    def gaussian_prior(self) -> GaussianConditional:
+        return self.gaussian_conditional
+
+    def code_latents(self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int]) -> Tensor:
+        z = None if y is None else self.hyper_analysis(y)
+        shape = (self.arguments["N"], size[0] // 4, size[1] // 4)
+        z_hat = coder.factorized("z", z, shape, self.entropy_bottleneck)
+        scales, means = self.hyper_synthesis(z_hat)
+        return coder.gaussian("y", y, scales, means, self.gaussian_conditional)
+
+    def hyper_analysis(self, y: Tensor) -> Tensor:
+        """z [B, N, h/4, w/4] of y [B, M, h, w]."""
+        return self.h_a(torch.abs(y))
+
+    def hyper_synthesis(self, z_hat: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Scales and means (None: zero) of y, each [B, M, h, w]."""
+        return self.h_s(z_hat), None
+
+
+class MeanScaleHyperprior(ScaleHyperprior):
+    """Minnen et al. 2018 without the context model: the side information predicts means too.
+
+    x --g_a--> y --------quantise, N(means, scales)--------> y_hat --g_s--> x_hat
+               |                        ^
+               +--h_a--> z --> z_hat --h_s
+
+    N filters and M latent channels; CompressAI trained (128, 192) up to its fourth quality and (192, 320) beyond.
+    """
+
+    def __init__(self, N: int, M: int):
+        super().__init__(N, M)
+        self.h_a = nn.Sequential(
+            conv(M, N, 3, 1), nn.LeakyReLU(inplace=True), conv(N, N), nn.LeakyReLU(inplace=True), conv(N, N)
+        )
+        self.h_s = nn.Sequential(
+            deconv(N, M), nn.LeakyReLU(inplace=True),
+            deconv(M, M * 3 // 2), nn.LeakyReLU(inplace=True),
+            conv(M * 3 // 2, M * 2, 3, 1),
+        )  # fmt: skip
+
+    def hyper_analysis(self, y: Tensor) -> Tensor:
+        return self.h_a(y)
+
+    def hyper_synthesis(self, z_hat: Tensor) -> tuple[Tensor, Tensor | None]:
+        scales, means = self.h_s(z_hat).chunk(2, dim=1)  # CompressAI's order
+        return scales, means

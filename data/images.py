@@ -1,0 +1,145 @@
+"""Reading picture files as they come: any orientation, grey, with alpha, 16 bits deep."""
+
+import struct
+import warnings
+import zlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from codec.types import UserError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+MAX_BROKEN = 0.01  # of a folder: more is a folder of something else
+CACHE_BYTES = 2**28  # of decoded pictures, for each source in each process that loads
+TAIL_BYTES = 4096  # a sound file's end marker lies there, unless something was appended to it
+Image.MAX_IMAGE_PIXELS = 2**27  # as many as a .lic file may hold
+
+# What Pillow raises for damaged files: UnidentifiedImageError is an OSError, DecompressionBombError is of its own.
+BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+
+
+class BrokenImage(UserError):
+    """A file that does not decode. Keeps to one line when a loader's worker process passes it on with its traceback."""
+
+    def __init__(self, message: str):
+        super().__init__(message.rsplit(f"{type(self).__name__}: ", 1)[-1].strip())
+
+
+class PictureCache:
+    """The pictures used last, up to CACHE_BYTES."""
+
+    def __init__(self) -> None:
+        self._pictures: OrderedDict[int, Tensor] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, index: int) -> Tensor | None:
+        if index in self._pictures:
+            self._pictures.move_to_end(index)
+        return self._pictures.get(index)
+
+    def put(self, index: int, picture: Tensor) -> None:
+        self._pictures[index] = picture
+        self._bytes += picture.nbytes
+        while self._bytes > CACHE_BYTES:
+            self._bytes -= self._pictures.popitem(last=False)[1].nbytes
+
+
+def list_images(root: Path) -> list[Path]:
+    """The JPEG, PNG and WebP files below a folder, sorted.
+
+    Raises UserError where the folder is missing or holds none.
+    """
+    if not root.is_dir():
+        raise UserError(f"no folder at {root}; expected a folder of JPEG, PNG or WebP files; set data.root")
+    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not paths:
+        raise UserError(f"no pictures in {root}; expected JPEG, PNG or WebP files there or below; set data.root")
+    return paths
+
+
+def _eight_bit_rgb(image: Image.Image) -> Image.Image:
+    """Upright RGB of 8 bits; transparent pixels over white."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16") or image.mode == "I":  # 16-bit grey, which Pillow would clip
+        deep = np.asarray(image, dtype=np.int64)
+        image = Image.fromarray(((deep + 128) // 257).clip(0, 255).astype(np.uint8))
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def read_image(path: Path) -> Tensor:
+    """The picture in a file, uint8 [3, H, W].
+
+    Turned as its EXIF says, grey spread to three channels, transparency over white, 16 bits brought to 8.
+    Raises UserError for a file that is missing, no picture, or cut.
+    """
+    try:
+        with Image.open(path) as image:
+            pixels = np.array(_eight_bit_rgb(image))
+    except FileNotFoundError:
+        raise UserError(f"no file at {path}; expected a picture; check the path") from None
+    except BROKEN as error:
+        raise BrokenImage(
+            f"{path} is no picture that can be read ({' '.join(str(error).split())}); expected a sound JPEG, PNG or WebP "
+            "file; replace or remove it"
+        ) from None
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def _ends_well(path: Path) -> bool:
+    """Whether the end of a JPEG, PNG or WebP file is where it should be: False asks for a closer look."""
+    with path.open("rb") as file:
+        head = file.read(12)
+        size = file.seek(0, 2)
+        file.seek(max(0, size - TAIL_BYTES))
+        tail = file.read()
+    if head[:4] == b"RIFF":
+        return int.from_bytes(head[4:8], "little") + 8 <= size
+    return (b"IEND" if head[1:4] == b"PNG" else b"\xff\xd9") in tail
+
+
+def _fault(path: Path, min_side: int) -> str | None:
+    """What is wrong with a file, or None. Only its header and end are read, unless the end is odd."""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            if not _ends_well(path):
+                image.load()
+    except BROKEN:
+        return "broken"
+    return f"{width}x{height}" if min(width, height) < min_side else None
+
+
+def audit(paths: Sequence[Path], min_side: int) -> list[Path]:
+    """The files that are whole and whose sides are at least min_side; the others are named in one warning.
+
+    Damage inside a file shows only when it is decoded: read_image names it then.
+    Raises UserError where all are too small, or more than 1 % are left out.
+    """
+    with ThreadPoolExecutor(4) as pool:  # opening waits for the disk
+        faults = list(pool.map(lambda path: _fault(path, min_side), paths))
+    good = [path for path, fault in zip(paths, faults, strict=True) if fault is None]
+    bad = [f"{path.name} ({fault})" for path, fault in zip(paths, faults, strict=True) if fault is not None]
+    if not bad:
+        return good
+    named = ", ".join(bad[:10]) + (f" and {len(bad) - 10} more" if len(bad) > 10 else "")
+    if not good and "broken" not in faults:
+        raise UserError(
+            f"a crop of {min_side} is larger than every one of {len(paths)} pictures: {named}; set a smaller data.crop"
+        )
+    if len(bad) > MAX_BROKEN * len(paths):
+        raise UserError(
+            f"{len(bad)} of {len(paths)} pictures are broken or smaller than {min_side}: {named}; expected at most 1 %; "
+            "mend or remove them, or set a smaller data.crop"
+        )
+    warnings.warn(f"{len(bad)} of {len(paths)} pictures are left out: {named}", stacklevel=2)
+    return good

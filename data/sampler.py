@@ -1,0 +1,38 @@
+"""Which sample goes where: the sample at a step depends on seed, step and place alone.
+
+A step is one batch; a place is an index in the global batch, over all ranks.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+
+Key = tuple[int, int]
+"""(step, place)."""
+
+
+class StepBatchSampler:
+    """Endless batches of keys from step `start` on, of the places `rank, rank + world, …` of each global batch.
+
+    Handed to a DataLoader as batch_sampler; it has no length, so that a run is measured in steps alone.
+    """
+
+    def __init__(self, batch_size: int, start: int = 0, rank: int = 0, world: int = 1):
+        self.batch_size, self.start, self.rank, self.world = batch_size, start, rank, world
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        step = self.start
+        while True:
+            yield [(step, place) for place in range(self.rank, self.batch_size, self.world)]
+            step += 1
+
+
+@lru_cache(maxsize=8)  # one for each source of a mixture, and the next ones
+def _order(seed: int, epoch: int, length: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch, length)).permutation(length)
+
+
+def picture_at(seed: int, draw: int, length: int) -> int:
+    """The picture of draw number `draw`: each epoch of `length` draws is a permutation of its own."""
+    return int(_order(seed, draw // length, length)[draw % length])
