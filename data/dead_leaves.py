@@ -1,38 +1,202 @@
 """Dead leaves: pictures of occluding shapes, made on the fly, with the exact map of their regions.
 
-Shapes of random size (density ~ r^-3, Lee, Mumford and Huang 2001) cover each other; what photographs have beside
-edges is laid over them: correlated colours, shading, 1/f texture, stripes, light that falls off, blur and noise.
+Shapes of random size (density ~ r^-3: Lee, Mumford and Huang 2001) cover each other. What photographs have besides
+edges is laid over them: few hues and many brightnesses, shading, shadows, 1/f texture, stripes, swarms of like things, a
+background out of focus, uneven light, noise and a tone curve.
+
+S side of the picture in pixels, K number of leaves.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-MIN_RADIUS = 3.0  # pixels
-NUM_FIELDS = 4  # 1/f textures that the leaves of one picture share
+NUM_FIELDS = 3  # 1/f textures that the leaves of one picture share
+PALETTE = 7  # colours of one picture
+SIDES = 5  # of a polygon
 
 
-def _power_noise(rng: np.random.Generator, size: int, slope: float) -> np.ndarray:
-    """Noise [size, size] of unit deviation whose amplitude falls as frequency^-slope."""
-    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
-    frequency[0, 0] = np.inf
-    spectrum = np.fft.rfft2(rng.standard_normal((size, size), dtype=np.float32)) / frequency**slope
-    field = np.fft.irfft2(spectrum, s=(size, size)).astype(np.float32)
-    return field / field.std()
+@dataclass(frozen=True)
+class Leaves:
+    """Leaves as they lie: owner int32 [S, S] names the leaf that shows; the rest is by leaf, bottom first.
+
+    coordinates: float32 [2, S, S], rows and columns of the plane that the leaves were cut in, bent against the picture's.
+    centre: [2, K] on that plane; radius: [K] in pixels; family: [K], leaves of one colour and texture.
+    """
+
+    owner: np.ndarray
+    coordinates: np.ndarray
+    centre: np.ndarray
+    radius: np.ndarray
+    family: np.ndarray
 
 
-def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian blur of [H, W, 3] by its separable kernel."""
-    radius = max(1, int(np.ceil(2.5 * sigma)))
-    taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2).astype(np.float32)
-    taps /= taps.sum()
-    for axis in (0, 1):
-        padded = np.pad(image, [(radius, radius) if a == axis else (0, 0) for a in range(3)], mode="edge")
-        parts = [
-            tap * np.take(padded, np.arange(place, place + image.shape[axis]), axis=axis) for place, tap in enumerate(taps)
-        ]
-        image = np.sum(parts, axis=0, dtype=np.float32)
-    return image
+def _resize(field: np.ndarray, size: int) -> np.ndarray:
+    """[C, h, w] resampled to [C, size, size], smooth both ways."""
+    smaller = field.shape[-1] > size
+    mode = "bilinear" if smaller else "bicubic"
+    return F.interpolate(torch.from_numpy(field)[None], (size, size), mode=mode, antialias=smaller)[0].numpy()
+
+
+def _blur(image: np.ndarray, factor: float) -> np.ndarray:
+    """[C, S, S] out of focus: through a picture that is `factor` times smaller."""
+    size = image.shape[-1]
+    return _resize(_resize(image, max(4, round(size / factor))), size)
+
+
+def _bent_plane(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Coordinates [2, S, S] that wander from the pixel grid by a few pixels, so that edges are not all straight or round."""
+    grid = np.stack(np.meshgrid(*[np.arange(size, dtype=np.float32)] * 2, indexing="ij"))
+    if rng.random() < 0.3:  # a scene of made things
+        return grid
+    for spacing, most in ((48, 8.0), (12, 1.2)):
+        knots = rng.standard_normal((2, size // spacing + 2, size // spacing + 2), dtype=np.float32)
+        grid += rng.uniform(0, most) * _resize(knots, size)
+    return grid
+
+
+def _cut(rng: np.random.Generator, along: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """The mask of an ellipse, a rectangle or a convex polygon in coordinates whose unit is its radius."""
+    kind, squeeze = rng.random(), rng.uniform(1, 4)
+    if kind < 0.4:
+        return along**2 + (squeeze * across) ** 2 <= 1
+    if kind < 0.6:
+        return np.maximum(np.abs(along), squeeze * np.abs(across)) <= 0.8
+    mask = along**2 + across**2 <= 1
+    turns = 2 * np.pi / SIDES * (np.arange(SIDES) + rng.uniform(-0.4, 0.4, SIDES))
+    for x, y, distance in zip(np.cos(turns), np.sin(turns), rng.uniform(0.25, 0.8, SIDES), strict=True):
+        mask &= x * along + y * across <= distance
+    return mask
+
+
+def _place(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Centres [2, K] in pixels, radii [K] and families [K] of leaves in the order in which they fall."""
+    smallest, largest = rng.uniform(3, 8), size * rng.uniform(0.25, 0.6)
+    mean_area = 2 * np.pi * smallest**2 * np.log(largest / smallest)
+    count = int(rng.uniform(0.5, 2.5) * size**2 / mean_area)
+    radius = rng.uniform(largest**-2, smallest**-2, count) ** -0.5  # the inverse of r^-3's distribution function
+    centre = rng.uniform(-0.1, 1.1, (2, count)) * size
+    family = np.arange(count)
+    for swarm in range(rng.integers(0, 4)):  # of like things: pebbles, windows, foliage
+        members = int(rng.integers(20, 150))
+        middle, spread = rng.uniform(0, size, (2, 1)), rng.uniform(0.03, 0.25, (2, 1)) * size
+        centre = np.concatenate([centre, middle + spread * rng.standard_normal((2, members))], axis=1)
+        radius = np.concatenate([radius, rng.uniform(2, 14) * rng.uniform(0.7, 1.3, members)])
+        family = np.concatenate([family, np.full(members, count + swarm)])
+    # What is large tends to lie behind.
+    order = np.argsort(-np.log(radius) + 0.8 * rng.standard_normal(len(radius)))
+    return centre[:, order], radius[order], family[order]
+
+
+def grow(rng: np.random.Generator, size: int) -> Leaves:
+    """Leaves on an S x S picture; leaf 0 is the ground."""
+    plane = _bent_plane(rng, size)
+    centre, radius, family = _place(rng, size)
+    owner = np.zeros((size, size), dtype=np.int32)
+    angles = rng.uniform(0, np.pi, family.max() + 1)[family] + rng.normal(0, 0.2, len(radius))
+    for leaf, (middle, reach, angle) in enumerate(zip(centre.T, radius, angles, strict=True)):
+        # Bending moves no point by over a third of its distance from the centre.
+        first = np.clip((middle - 1.4 * reach).astype(int), 0, size)
+        last = np.clip((middle + 1.4 * reach).astype(int) + 2, 0, size)
+        row, column = np.clip(middle.astype(int), 0, size - 1)
+        centre[:, leaf] = plane[:, row, column] + middle - (row, column)
+        if (first >= last).any():
+            continue
+        window = (slice(first[0], last[0]), slice(first[1], last[1]))
+        y = (plane[0][window] - np.float32(centre[0, leaf])) / np.float32(reach)
+        x = (plane[1][window] - np.float32(centre[1, leaf])) / np.float32(reach)
+        cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+        owner[window][_cut(rng, cos * x + sin * y, cos * y - sin * x)] = leaf + 1
+    ground = np.full((2, 1), size / 2)
+    return Leaves(
+        owner,
+        plane,
+        np.concatenate([ground, centre], axis=1).astype(np.float32),
+        np.concatenate([[size], radius]).astype(np.float32),
+        np.concatenate([[family.max() + 1], family]),
+    )
+
+
+def _fields(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Textures [NUM_FIELDS, S, S] of unit deviation: amplitude falls as a power of frequency, some have a grain."""
+    rows, columns = np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None]
+    made = []
+    for _ in range(NUM_FIELDS):
+        angle, stretch = rng.uniform(0, np.pi), 4 ** rng.choice([0, 0, rng.random()])
+        along = np.cos(angle) * rows + np.sin(angle) * columns
+        across = np.cos(angle) * columns - np.sin(angle) * rows
+        frequency = np.hypot(along * stretch, across / stretch) + 1 / size
+        spectrum = rng.standard_normal((2, *frequency.shape)) * frequency ** -rng.uniform(0.7, 1.7)
+        made.append(np.fft.irfft2(spectrum[0] + 1j * spectrum[1], s=(size, size)).astype(np.float32))
+    return np.stack([(field - field.mean()) / field.std() for field in made])
+
+
+def _colours(rng: np.random.Generator, leaves: Leaves) -> np.ndarray:
+    """Colour of each leaf [3, K], the logarithm of linear light: brightness varies far more than hue, hue from blue to
+    orange more than from green to purple, as in photographs."""
+    orange, green = np.array([[0.6], [0.0], [-1.0]]), np.array([[-0.4], [0.5], [-0.4]])
+    vivid = rng.gamma(1.5, 0.2)
+    brightness = rng.normal(0, rng.uniform(0.5, 1.1), PALETTE)
+    palette = brightness + vivid * (orange * rng.standard_normal(PALETTE) + 0.35 * green * rng.standard_normal(PALETTE))
+    cast = 0.2 * rng.standard_normal() * orange
+    of_family = rng.integers(0, PALETTE, leaves.family.max() + 1)
+    return palette[:, of_family[leaves.family]] + cast + 0.2 * rng.standard_normal(len(leaves.radius))
+
+
+def paint(rng: np.random.Generator, leaves: Leaves) -> np.ndarray:
+    """The logarithm of the light that each leaf sends, float32 [3, S, S]: colour, shading, texture, stripes."""
+    size, count, families = len(leaves.owner), len(leaves.radius), int(leaves.family.max()) + 1
+    kind = rng.random(families)[leaves.family]
+    rough = np.where(kind < 0.6, rng.gamma(1, 0.16, count), 0)
+    striped = np.where((kind > 0.5) & (kind < 0.65), rng.uniform(0.05, 0.5, count), 0)
+    field = rng.integers(0, NUM_FIELDS, families)[leaves.family] * size**2
+    shift = rng.integers(0, size, (2, count))
+    angle, period = rng.uniform(0, np.pi, families)[leaves.family], 3 * np.exp(rng.uniform(0, 2.3, families))[leaves.family]
+    slope = rng.normal(0, 0.35, (2, count))
+    round_off = np.where(rng.random(families)[leaves.family] < 0.3, rng.gamma(2, 0.25, count), 0)
+
+    owner, fields = leaves.owner.ravel(), _fields(rng, size).ravel()
+    colour = _colours(rng, leaves)
+    y, x = (leaves.coordinates.reshape(2, -1) - leaves.centre[:, owner]) / leaves.radius[owner]
+    light = _by_leaf(slope[0], owner) * y + _by_leaf(slope[1], owner) * x - _by_leaf(round_off, owner) * (y * y + x * x)
+    rows, columns = np.divmod(np.arange(size**2), size)
+    place = (rows + shift[0][owner]) % size * size + (columns + shift[1][owner]) % size
+    light += _by_leaf(rough, owner) * fields[field[owner] + place]
+    turns = 2 * np.pi * leaves.radius / period
+    wave = np.sin(_by_leaf(turns * np.cos(angle), owner) * y + _by_leaf(turns * np.sin(angle), owner) * x)
+    light += _by_leaf(striped, owner) * np.tanh(3 * wave)
+    return (colour.astype(np.float32)[:, owner] + light).reshape(3, size, size)
+
+
+def _by_leaf(values: np.ndarray, owner: np.ndarray) -> np.ndarray:
+    return values.astype(np.float32)[owner]
+
+
+def _shadows(rng: np.random.Generator, owner: np.ndarray) -> np.ndarray:
+    """Logarithm of the light that upper leaves leave to lower ones [S, S]: less on the side away from the sun."""
+    down, right = rng.integers(-6, 7, 2)
+    shaded = (np.roll(owner, (down, right), (0, 1)) > owner).astype(np.float32)[None]
+    return -rng.gamma(1.5, 0.3) * _blur(shaded, rng.uniform(2, 6))[0]
+
+
+def photograph(rng: np.random.Generator, log_light: np.ndarray) -> np.ndarray:
+    """uint8 [3, S, S] as a camera takes it: uneven light, exposure, lens, noise, tone curve."""
+    size = log_light.shape[-1]
+    uneven = rng.gamma(1, 0.25) * _resize(rng.standard_normal((1, 4, 4), dtype=np.float32), size)
+    light = np.exp(log_light + uneven)
+    light *= rng.choice([0.05, 0.18, 0.25, 0.35]) / np.float32(np.median(light[1, ::4, ::4]))
+    lens = np.float32(rng.uniform(0.12, 0.25))
+    for axis in (1, 2):  # three taps: edges of camera pictures are never sharper
+        before, after = np.roll(light, 1, axis), np.roll(light, -1, axis)
+        light = (1 - 2 * lens) * light + lens * (before + after)
+    noise = np.float32(rng.choice([0, 1]) * rng.gamma(1, 0.01))
+    light += noise * np.sqrt(light) * rng.standard_normal(light.shape, dtype=np.float32)
+    toned = np.sqrt(np.maximum(light, 0))
+    toned = np.where(toned > 0.75, 0.75 + 0.25 * np.tanh((toned - 0.75) / 0.25), toned)  # highlights fade into white
+    return (toned * 255 + 0.5).astype(np.uint8)
 
 
 class DeadLeaves:
@@ -46,99 +210,16 @@ class DeadLeaves:
 
     def load(self, index: int) -> Tensor:
         """Picture `index`, uint8 [3, size, size]."""
-        return torch.from_numpy(self._make(index)[0]).permute(2, 0, 1).contiguous()
+        rng = np.random.default_rng((self.seed, index))
+        leaves = grow(rng, self.size)
+        log_light = paint(rng, leaves) + _shadows(rng, leaves.owner)
+        if rng.random() < 0.5:
+            near = np.quantile(leaves.owner[::4, ::4], rng.uniform(0.2, 0.8))
+            far = _blur(log_light, np.exp(rng.uniform(0.7, 3)))
+            log_light = np.where(leaves.owner >= near, log_light, far)
+        return torch.from_numpy(photograph(rng, log_light))
 
     def regions(self, index: int) -> Tensor:
         """The leaf that each pixel of picture `index` shows, int32 [size, size], ids dense from 0."""
-        return torch.from_numpy(np.unique(self._make(index)[1], return_inverse=True)[1].astype(np.int32))
-
-    def _make(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        rng = np.random.default_rng((self.seed, index))
-        size = self.size
-        fields = [_power_noise(rng, size, slope) for slope in rng.uniform(0.3, 1.3, NUM_FIELDS)]
-        palette = self._palette(rng)
-        image = np.empty((size, size, 3), dtype=np.float32)
-        owner = np.zeros((size, size), dtype=np.int32)
-        self._paint(rng, image, np.ones((size, size), dtype=bool), (0, 0), palette, fields)
-        largest = size * rng.uniform(0.2, 0.6)
-        count = int(rng.uniform(100, 900))
-        # Inverse of the distribution function of r^-3 between the two radii.
-        radii = (rng.uniform(largest**-2, MIN_RADIUS**-2, count)) ** -0.5
-        # Every fifth leaf is large, or small ones would leave the background bare.
-        radii[::5] = rng.uniform(largest / 6, largest, len(radii[::5]))
-        for leaf, radius in enumerate(rng.permutation(radii), start=1):
-            top, left = (rng.uniform(-0.2, 1.2, 2) * size - radius).astype(int)
-            mask = self._shape(rng, radius)
-            rows = slice(max(0, -top), max(0, min(len(mask), size - top)))
-            columns = slice(max(0, -left), max(0, min(len(mask), size - left)))
-            mask = mask[rows, columns]
-            if not mask.any():
-                continue
-            top, left = max(0, top), max(0, left)
-            window = (slice(top, top + mask.shape[0]), slice(left, left + mask.shape[1]))
-            owner[window][mask] = leaf
-            self._paint(rng, image[window], mask, (top, left), palette, fields)
-        return self._photograph(rng, image), owner
-
-    @staticmethod
-    def _palette(rng: np.random.Generator) -> np.ndarray:
-        """Colours [8, 3] as logarithms of linear light: brightness varies far more than hue, as in photographs."""
-        cast = rng.normal(0, 0.12, 3)
-        brightness = rng.normal(-1.4, 0.5) + rng.normal(0, 1.0, (8, 1))
-        chroma = rng.normal(0, 1, (8, 2)) * rng.uniform(0.03, 0.22)
-        warm, green = np.array([1.0, 0.1, -1.1]), np.array([-0.5, 1.0, -0.5])
-        return brightness + chroma[:, :1] * warm + chroma[:, 1:] * green + cast
-
-    @staticmethod
-    def _shape(rng: np.random.Generator, radius: float) -> np.ndarray:
-        """A mask [2r + 1, 2r + 1] of an ellipse, or of a convex polygon of 3 to 6 sides."""
-        ticks = np.arange(-int(radius), int(radius) + 1, dtype=np.float32)
-        x, y = ticks[None], ticks[:, None]
-        angle = rng.uniform(0, np.pi)
-        along, across = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
-        if rng.random() < 0.5:
-            return (along / radius) ** 2 + (across / (radius * rng.uniform(0.2, 1))) ** 2 <= 1
-        turns = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 7)))
-        distances = rng.uniform(0.3, 0.9, len(turns)) * radius
-        mask = x**2 + y**2 <= radius**2
-        for turn, distance in zip(turns, distances, strict=True):
-            mask &= np.cos(turn) * x + np.sin(turn) * y <= distance
-        return mask
-
-    @staticmethod
-    def _paint(
-        rng: np.random.Generator, window: np.ndarray, mask: np.ndarray, corner: tuple[int, int],
-        palette: np.ndarray, fields: list[np.ndarray],
-    ) -> None:  # fmt: skip
-        """Paint a leaf into `window` where `mask` is true: a colour, shading, and perhaps texture or stripes."""
-        height, width = mask.shape
-        colour = palette[rng.integers(len(palette))] + rng.normal(0, 0.15)
-        slope = rng.normal(0, 0.5, 2) / max(height, width)
-        y, x = np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)[None]
-        light = slope[0] * y + slope[1] * x
-        kind = rng.random()
-        if kind < 0.6:
-            field = fields[rng.integers(len(fields))]
-            top, left = corner
-            light = light + rng.gamma(1.2, 0.16) * field[top : top + height, left : left + width]
-        elif kind < 0.72:
-            angle, period = rng.uniform(0, np.pi), rng.uniform(3, 24)
-            wave = np.sin((np.cos(angle) * x + np.sin(angle) * y) * 2 * np.pi / period)
-            light = light + rng.uniform(0.05, 0.4) * wave
-        window[mask] = (colour + light[..., None])[mask].astype(np.float32)
-
-    @staticmethod
-    def _photograph(rng: np.random.Generator, log_light: np.ndarray) -> np.ndarray:
-        """uint8 [H, W, 3] as a camera takes it: light that falls off, blur of the lens, noise, tone curve."""
-        size = len(log_light)
-        ticks = np.linspace(-1, 1, size, dtype=np.float32)
-        fall = rng.normal(0, 0.25, 2)
-        light = np.exp(log_light + (fall[0] * ticks[:, None] + fall[1] * ticks[None])[..., None])
-        light = _blur(light, rng.uniform(0.25, 0.6))
-        if rng.random() < 0.5:
-            light += rng.gamma(1, 0.008) * rng.standard_normal(light.shape, dtype=np.float32)
-        light *= rng.uniform(0.15, 0.5) / max(float(np.quantile(light[::8, ::8], 0.6)), 1e-3)
-        toned = light.clip(0) ** np.float32(1 / 2.2)
-        # A shoulder instead of a hard clip, as film and sensors' tone curves have.
-        toned = np.where(toned > 0.8, 0.8 + 0.2 * np.tanh((toned - 0.8) / 0.2), toned)
-        return (toned * 255 + 0.5).clip(0, 255).astype(np.uint8)
+        owner = grow(np.random.default_rng((self.seed, index)), self.size).owner
+        return torch.from_numpy(np.unique(owner, return_inverse=True)[1].reshape(owner.shape).astype(np.int32))
