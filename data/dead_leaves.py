@@ -37,7 +37,7 @@ class Leaves:
 def _resize(field: np.ndarray, size: int) -> np.ndarray:
     """[C, h, w] resampled to [C, size, size], smooth both ways."""
     smaller = field.shape[-1] > size
-    mode = "bilinear" if smaller else "bicubic"
+    mode = "bilinear" if smaller or field.shape[-1] > size // 8 else "bicubic"
     return F.interpolate(torch.from_numpy(field)[None], (size, size), mode=mode, antialias=smaller)[0].numpy()
 
 
@@ -60,7 +60,7 @@ def _bent_plane(rng: np.random.Generator, size: int) -> np.ndarray:
 
 def _cut(rng: np.random.Generator, along: np.ndarray, across: np.ndarray) -> np.ndarray:
     """The mask of an ellipse, a rectangle or a convex polygon in coordinates whose unit is its radius."""
-    kind, squeeze = rng.random(), rng.uniform(1, 4)
+    kind, squeeze = rng.random(), rng.uniform(1, 2.5)
     if kind < 0.4:
         return along**2 + (squeeze * across) ** 2 <= 1
     if kind < 0.6:
@@ -74,20 +74,20 @@ def _cut(rng: np.random.Generator, along: np.ndarray, across: np.ndarray) -> np.
 
 def _place(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Centres [2, K] in pixels, radii [K] and families [K] of leaves in the order in which they fall."""
-    smallest, largest = rng.uniform(3, 8), size * rng.uniform(0.25, 0.6)
+    smallest, largest = np.exp(rng.uniform(1.8, 3)), size * rng.uniform(0.4, 0.8)
     mean_area = 2 * np.pi * smallest**2 * np.log(largest / smallest)
-    count = int(rng.uniform(0.5, 2.5) * size**2 / mean_area)
+    count = int(rng.uniform(2, 6) * size**2 / mean_area)
     radius = rng.uniform(largest**-2, smallest**-2, count) ** -0.5  # the inverse of r^-3's distribution function
-    centre = rng.uniform(-0.1, 1.1, (2, count)) * size
+    centre = rng.uniform(-0.2, 1.2, (2, count)) * size
     family = np.arange(count)
-    for swarm in range(rng.integers(0, 4)):  # of like things: pebbles, windows, foliage
+    for swarm in range(rng.integers(0, 5)):  # of like things: pebbles, windows, foliage
         members = int(rng.integers(20, 150))
         middle, spread = rng.uniform(0, size, (2, 1)), rng.uniform(0.03, 0.25, (2, 1)) * size
         centre = np.concatenate([centre, middle + spread * rng.standard_normal((2, members))], axis=1)
         radius = np.concatenate([radius, rng.uniform(2, 14) * rng.uniform(0.7, 1.3, members)])
         family = np.concatenate([family, np.full(members, count + swarm)])
     # What is large tends to lie behind.
-    order = np.argsort(-np.log(radius) + 0.8 * rng.standard_normal(len(radius)))
+    order = np.argsort(-np.log(radius) + 1.0 * rng.standard_normal(len(radius)))
     return centre[:, order], radius[order], family[order]
 
 
@@ -96,19 +96,17 @@ def grow(rng: np.random.Generator, size: int) -> Leaves:
     plane = _bent_plane(rng, size)
     centre, radius, family = _place(rng, size)
     owner = np.zeros((size, size), dtype=np.int32)
-    angles = rng.uniform(0, np.pi, family.max() + 1)[family] + rng.normal(0, 0.2, len(radius))
-    for leaf, (middle, reach, angle) in enumerate(zip(centre.T, radius, angles, strict=True)):
-        # Bending moves no point by over a third of its distance from the centre.
-        first = np.clip((middle - 1.4 * reach).astype(int), 0, size)
-        last = np.clip((middle + 1.4 * reach).astype(int) + 2, 0, size)
-        row, column = np.clip(middle.astype(int), 0, size - 1)
-        centre[:, leaf] = plane[:, row, column] + middle - (row, column)
-        if (first >= last).any():
-            continue
-        window = (slice(first[0], last[0]), slice(first[1], last[1]))
-        y = (plane[0][window] - np.float32(centre[0, leaf])) / np.float32(reach)
-        x = (plane[1][window] - np.float32(centre[1, leaf])) / np.float32(reach)
-        cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    # Bending moves no point by over a third of its distance from the centre.
+    first = np.clip((centre - 1.4 * radius).astype(int), 0, size)
+    last = np.clip((centre + 1.4 * radius).astype(int) + 2, 0, size)
+    row, column = np.clip(centre.astype(int), 0, size - 1)
+    centre = (plane[:, row, column] + centre - np.stack([row, column])).astype(np.float32)
+    angle = rng.uniform(0, np.pi, family.max() + 1)[family] + rng.normal(0, 0.2, len(radius))
+    turn = np.stack([np.cos(angle), np.sin(angle)]).astype(np.float32) / radius.astype(np.float32)
+    for leaf in np.flatnonzero((first < last).all(axis=0)):
+        window = (slice(first[0, leaf], last[0, leaf]), slice(first[1, leaf], last[1, leaf]))
+        y, x = plane[0][window] - centre[0, leaf], plane[1][window] - centre[1, leaf]
+        cos, sin = turn[:, leaf]
         owner[window][_cut(rng, cos * x + sin * y, cos * y - sin * x)] = leaf + 1
     ground = np.full((2, 1), size / 2)
     return Leaves(
@@ -129,7 +127,7 @@ def _fields(rng: np.random.Generator, size: int) -> np.ndarray:
         along = np.cos(angle) * rows + np.sin(angle) * columns
         across = np.cos(angle) * columns - np.sin(angle) * rows
         frequency = np.hypot(along * stretch, across / stretch) + 1 / size
-        spectrum = rng.standard_normal((2, *frequency.shape)) * frequency ** -rng.uniform(0.7, 1.7)
+        spectrum = rng.standard_normal((2, *frequency.shape)) * frequency ** -rng.uniform(0.5, 1.5)
         made.append(np.fft.irfft2(spectrum[0] + 1j * spectrum[1], s=(size, size)).astype(np.float32))
     return np.stack([(field - field.mean()) / field.std() for field in made])
 
@@ -138,8 +136,8 @@ def _colours(rng: np.random.Generator, leaves: Leaves) -> np.ndarray:
     """Colour of each leaf [3, K], the logarithm of linear light: brightness varies far more than hue, hue from blue to
     orange more than from green to purple, as in photographs."""
     orange, green = np.array([[0.6], [0.0], [-1.0]]), np.array([[-0.4], [0.5], [-0.4]])
-    vivid = rng.gamma(1.5, 0.2)
-    brightness = rng.normal(0, rng.uniform(0.5, 1.1), PALETTE)
+    vivid = rng.gamma(2, 0.15)
+    brightness = rng.normal(0, rng.uniform(0.7, 1.3), PALETTE)
     palette = brightness + vivid * (orange * rng.standard_normal(PALETTE) + 0.35 * green * rng.standard_normal(PALETTE))
     cast = 0.2 * rng.standard_normal() * orange
     of_family = rng.integers(0, PALETTE, leaves.family.max() + 1)
@@ -150,7 +148,7 @@ def paint(rng: np.random.Generator, leaves: Leaves) -> np.ndarray:
     """The logarithm of the light that each leaf sends, float32 [3, S, S]: colour, shading, texture, stripes."""
     size, count, families = len(leaves.owner), len(leaves.radius), int(leaves.family.max()) + 1
     kind = rng.random(families)[leaves.family]
-    rough = np.where(kind < 0.6, rng.gamma(1, 0.16, count), 0)
+    rough = np.where(kind < 0.75, rng.gamma(1, 0.22, count), 0)
     striped = np.where((kind > 0.5) & (kind < 0.65), rng.uniform(0.05, 0.5, count), 0)
     field = rng.integers(0, NUM_FIELDS, families)[leaves.family] * size**2
     shift = rng.integers(0, size, (2, count))
@@ -187,8 +185,8 @@ def photograph(rng: np.random.Generator, log_light: np.ndarray) -> np.ndarray:
     size = log_light.shape[-1]
     uneven = rng.gamma(1, 0.25) * _resize(rng.standard_normal((1, 4, 4), dtype=np.float32), size)
     light = np.exp(log_light + uneven)
-    light *= rng.choice([0.05, 0.18, 0.25, 0.35]) / np.float32(np.median(light[1, ::4, ::4]))
-    lens = np.float32(rng.uniform(0.12, 0.25))
+    light *= np.float32(rng.choice([0.04, 0.1, 0.16, 0.22, 0.3])) / np.float32(np.median(light[1, ::4, ::4]))
+    lens = np.float32(rng.uniform(0.05, 0.22))
     for axis in (1, 2):  # three taps: edges of camera pictures are never sharper
         before, after = np.roll(light, 1, axis), np.roll(light, -1, axis)
         light = (1 - 2 * lens) * light + lens * (before + after)
@@ -213,9 +211,9 @@ class DeadLeaves:
         rng = np.random.default_rng((self.seed, index))
         leaves = grow(rng, self.size)
         log_light = paint(rng, leaves) + _shadows(rng, leaves.owner)
-        if rng.random() < 0.5:
+        if rng.random() < 0.4:
             near = np.quantile(leaves.owner[::4, ::4], rng.uniform(0.2, 0.8))
-            far = _blur(log_light, np.exp(rng.uniform(0.7, 3)))
+            far = _blur(log_light, np.exp(rng.uniform(0.7, 2.5)))
             log_light = np.where(leaves.owner >= near, log_light, far)
         return torch.from_numpy(photograph(rng, log_light))
 
