@@ -99,7 +99,7 @@ def _build_module(cfg: DictConfig, data: lightning.LightningDataModule, resumes:
 
 def train(cfg: DictConfig, folder: RunFolder) -> RateDistortionModule:
     """Fit the codec of `cfg`, from where the folder's last checkpoint left it."""
-    data = instantiate({key: value for key, value in cfg.data.items() if key != "root"})
+    data = instantiate(cfg.data)
     resumes = folder.last_checkpoint.exists()
     module = _build_module(cfg, data, resumes)
     callbacks: list[lightning.Callback] = [

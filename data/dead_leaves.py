@@ -48,7 +48,7 @@ def _blur(image: np.ndarray, factor: float) -> np.ndarray:
 
 
 def _bent_plane(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Coordinates [2, S, S] that wander from the pixel grid by a few pixels, so that edges are not all straight or round."""
+    """Coordinates [2, S, S] that wander from the pixel grid by some pixels, so that not all edges are straight or round."""
     grid = np.stack(np.meshgrid(*[np.arange(size, dtype=np.float32)] * 2, indexing="ij"))
     if rng.random() < 0.3:  # a scene of made things
         return grid
@@ -127,18 +127,21 @@ def _fields(rng: np.random.Generator, size: int) -> np.ndarray:
         along = np.cos(angle) * rows + np.sin(angle) * columns
         across = np.cos(angle) * columns - np.sin(angle) * rows
         frequency = np.hypot(along * stretch, across / stretch) + 1 / size
-        spectrum = rng.standard_normal((2, *frequency.shape)) * frequency ** -rng.uniform(0.5, 1.5)
+        spectrum = rng.standard_normal((2, *frequency.shape)) * frequency ** -rng.uniform(0.3, 1.2)
         made.append(np.fft.irfft2(spectrum[0] + 1j * spectrum[1], s=(size, size)).astype(np.float32))
     return np.stack([(field - field.mean()) / field.std() for field in made])
 
 
 def _colours(rng: np.random.Generator, leaves: Leaves) -> np.ndarray:
-    """Colour of each leaf [3, K], the logarithm of linear light: brightness varies far more than hue, hue from blue to
-    orange more than from green to purple, as in photographs."""
+    """Colour of each leaf [3, K], the logarithm of linear light.
+
+    As in photographs, brightness varies far more than hue, hue from blue to orange most, and green is commoner than purple.
+    """
     orange, green = np.array([[0.6], [0.0], [-1.0]]), np.array([[-0.4], [0.5], [-0.4]])
-    vivid = rng.gamma(2, 0.15)
-    brightness = rng.normal(0, rng.uniform(0.7, 1.3), PALETTE)
-    palette = brightness + vivid * (orange * rng.standard_normal(PALETTE) + 0.35 * green * rng.standard_normal(PALETTE))
+    vivid = rng.gamma(2, 0.2)
+    brightness = rng.normal(0, rng.uniform(0.8, 1.6), PALETTE)
+    warmth, growth = rng.standard_normal(PALETTE), rng.normal(0.3, 0.7, PALETTE)
+    palette = brightness + vivid * (orange * warmth + green * growth)
     cast = 0.2 * rng.standard_normal() * orange
     of_family = rng.integers(0, PALETTE, leaves.family.max() + 1)
     return palette[:, of_family[leaves.family]] + cast + 0.2 * rng.standard_normal(len(leaves.radius))
@@ -148,7 +151,7 @@ def paint(rng: np.random.Generator, leaves: Leaves) -> np.ndarray:
     """The logarithm of the light that each leaf sends, float32 [3, S, S]: colour, shading, texture, stripes."""
     size, count, families = len(leaves.owner), len(leaves.radius), int(leaves.family.max()) + 1
     kind = rng.random(families)[leaves.family]
-    rough = np.where(kind < 0.75, rng.gamma(1, 0.22, count), 0)
+    rough = np.where(kind < 0.8, rng.gamma(1.2, 0.25, count), 0)
     striped = np.where((kind > 0.5) & (kind < 0.65), rng.uniform(0.05, 0.5, count), 0)
     field = rng.integers(0, NUM_FIELDS, families)[leaves.family] * size**2
     shift = rng.integers(0, size, (2, count))
@@ -185,8 +188,8 @@ def photograph(rng: np.random.Generator, log_light: np.ndarray) -> np.ndarray:
     size = log_light.shape[-1]
     uneven = rng.gamma(1, 0.25) * _resize(rng.standard_normal((1, 4, 4), dtype=np.float32), size)
     light = np.exp(log_light + uneven)
-    light *= np.float32(rng.choice([0.04, 0.1, 0.16, 0.22, 0.3])) / np.float32(np.median(light[1, ::4, ::4]))
-    lens = np.float32(rng.uniform(0.05, 0.22))
+    light *= np.float32(rng.choice([0.04, 0.12, 0.18, 0.24, 0.3])) / np.float32(np.median(light[1, ::4, ::4]))
+    lens = np.float32(rng.uniform(0.03, 0.2))
     for axis in (1, 2):  # three taps: edges of camera pictures are never sharper
         before, after = np.roll(light, 1, axis), np.roll(light, -1, axis)
         light = (1 - 2 * lens) * light + lens * (before + after)
@@ -211,7 +214,7 @@ class DeadLeaves:
         rng = np.random.default_rng((self.seed, index))
         leaves = grow(rng, self.size)
         log_light = paint(rng, leaves) + _shadows(rng, leaves.owner)
-        if rng.random() < 0.4:
+        if rng.random() < 0.35:
             near = np.quantile(leaves.owner[::4, ::4], rng.uniform(0.2, 0.8))
             far = _blur(log_light, np.exp(rng.uniform(0.7, 2.5)))
             log_light = np.where(leaves.owner >= near, log_light, far)

@@ -25,7 +25,7 @@ Image.MAX_IMAGE_PIXELS = 2**27  # as many as a .lic file may hold
 BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 
 
-class BrokenImage(UserError):
+class BrokenImageError(UserError):
     """A file that does not decode. Keeps to one line when a loader's worker process passes it on with its traceback."""
 
     def __init__(self, message: str):
@@ -88,9 +88,9 @@ def read_image(path: Path) -> Tensor:
     except FileNotFoundError:
         raise UserError(f"no file at {path}; expected a picture; check the path") from None
     except BROKEN as error:
-        raise BrokenImage(
-            f"{path} is no picture that can be read ({' '.join(str(error).split())}); expected a sound JPEG, PNG or WebP "
-            "file; replace or remove it"
+        raise BrokenImageError(
+            f"{path} is no picture that can be read ({' '.join(str(error).split())}); expected a sound JPEG, PNG or "
+            "WebP file; replace or remove it"
         ) from None
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
@@ -138,8 +138,8 @@ def audit(paths: Sequence[Path], min_side: int) -> list[Path]:
         )
     if len(bad) > MAX_BROKEN * len(paths):
         raise UserError(
-            f"{len(bad)} of {len(paths)} pictures are broken or smaller than {min_side}: {named}; expected at most 1 %; "
-            "mend or remove them, or set a smaller data.crop"
+            f"{len(bad)} of {len(paths)} pictures are broken or smaller than {min_side}: {named}; expected at most "
+            "1 %; mend or remove them, or set a smaller data.crop"
         )
     warnings.warn(f"{len(bad)} of {len(paths)} pictures are left out: {named}", stacklevel=2)
     return good

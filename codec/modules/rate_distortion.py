@@ -64,7 +64,8 @@ class RateDistortionModule(lightning.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Noise as a function of (seed, step, rank): a resumed run draws what an uninterrupted one does.
-        torch.manual_seed(hash((self.seed, self.global_step, self.global_rank)) & 0x7FFFFFFF)
+        micro_batch = batch_idx % self.trainer.accumulate_grad_batches
+        torch.manual_seed(hash((self.seed, self.global_step, micro_batch, self.global_rank)) & 0x7FFFFFFF)
         self.optimizers().param_groups[0]["lr"] = self.lr * self.schedule.factor(self.global_step)  # type: ignore[union-attr]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
