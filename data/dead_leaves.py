@@ -1,8 +1,10 @@
 """Dead leaves: pictures of occluding shapes, made on the fly, with the exact map of their regions.
 
 Shapes of random size (density ~ r^-3: Lee, Mumford and Huang 2001) cover each other. What photographs have besides
-edges is laid over them: few hues and many brightnesses, shading, shadows, 1/f texture, stripes, swarms of like things, a
-background out of focus, uneven light, noise and a tone curve.
+edges is laid over them: few hues and many brightnesses, shading, shadows, 1/f texture, stripes, swarms of like things,
+a background out of focus, uneven light, noise and a tone curve. Over 100 pictures of 384^2 the
+power spectrum falls as f^-2.9 (Kodak f^-2.3, the photographs of scikit-image f^-2.65) and the channels correlate by 0.94
+and 0.82 (Kodak 0.89 and 0.77, red against green and blue).
 
 S side of the picture in pixels, K number of leaves.
 """
@@ -23,7 +25,7 @@ SIDES = 5  # of a polygon
 class Leaves:
     """Leaves as they lie: owner int32 [S, S] names the leaf that shows; the rest is by leaf, bottom first.
 
-    coordinates: float32 [2, S, S], rows and columns of the plane that the leaves were cut in, bent against the picture's.
+    coordinates: float32 [2, S, S], rows and columns of the plane that the leaves were cut in, bent in the picture's.
     centre: [2, K] on that plane; radius: [K] in pixels; family: [K], leaves of one colour and texture.
     """
 
@@ -48,7 +50,7 @@ def _blur(image: np.ndarray, factor: float) -> np.ndarray:
 
 
 def _bent_plane(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Coordinates [2, S, S] that wander from the pixel grid by some pixels, so that not all edges are straight or round."""
+    """Coordinates [2, S, S] that wander from the pixel grid by some pixels: few real edges are straight or round."""
     grid = np.stack(np.meshgrid(*[np.arange(size, dtype=np.float32)] * 2, indexing="ij"))
     if rng.random() < 0.3:  # a scene of made things
         return grid
@@ -135,11 +137,12 @@ def _fields(rng: np.random.Generator, size: int) -> np.ndarray:
 def _colours(rng: np.random.Generator, leaves: Leaves) -> np.ndarray:
     """Colour of each leaf [3, K], the logarithm of linear light.
 
-    As in photographs, brightness varies far more than hue, hue from blue to orange most, and green is commoner than purple.
+    As in photographs, brightness varies far more than hue, hue most from blue to orange, and green is commoner than
+    purple.
     """
     orange, green = np.array([[0.6], [0.0], [-1.0]]), np.array([[-0.4], [0.5], [-0.4]])
-    vivid = rng.gamma(2, 0.2)
-    brightness = rng.normal(0, rng.uniform(0.8, 1.6), PALETTE)
+    vivid = rng.gamma(3, 0.15)
+    brightness = rng.normal(0, rng.uniform(0.8, 1.7), PALETTE)
     warmth, growth = rng.standard_normal(PALETTE), rng.normal(0.3, 0.7, PALETTE)
     palette = brightness + vivid * (orange * warmth + green * growth)
     cast = 0.2 * rng.standard_normal() * orange
@@ -155,7 +158,8 @@ def paint(rng: np.random.Generator, leaves: Leaves) -> np.ndarray:
     striped = np.where((kind > 0.5) & (kind < 0.65), rng.uniform(0.05, 0.5, count), 0)
     field = rng.integers(0, NUM_FIELDS, families)[leaves.family] * size**2
     shift = rng.integers(0, size, (2, count))
-    angle, period = rng.uniform(0, np.pi, families)[leaves.family], 3 * np.exp(rng.uniform(0, 2.3, families))[leaves.family]
+    angle = rng.uniform(0, np.pi, families)[leaves.family]
+    period = 3 * np.exp(rng.uniform(0, 2.3, families))[leaves.family]
     slope = rng.normal(0, 0.35, (2, count))
     round_off = np.where(rng.random(families)[leaves.family] < 0.3, rng.gamma(2, 0.25, count), 0)
 
@@ -188,7 +192,8 @@ def photograph(rng: np.random.Generator, log_light: np.ndarray) -> np.ndarray:
     size = log_light.shape[-1]
     uneven = rng.gamma(1, 0.25) * _resize(rng.standard_normal((1, 4, 4), dtype=np.float32), size)
     light = np.exp(log_light + uneven)
-    light *= np.float32(rng.choice([0.04, 0.12, 0.18, 0.24, 0.3])) / np.float32(np.median(light[1, ::4, ::4]))
+    middle, bright = np.quantile(light[1, ::4, ::4], (0.5, 0.95))
+    light *= np.float32(min(rng.choice([0.05, 0.14, 0.2, 0.26, 0.32]) / middle, rng.uniform(0.5, 1.4) / bright))
     lens = np.float32(rng.uniform(0.03, 0.2))
     for axis in (1, 2):  # three taps: edges of camera pictures are never sharper
         before, after = np.roll(light, 1, axis), np.roll(light, -1, axis)

@@ -2,8 +2,8 @@
 
 import hashlib
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
 from urllib.request import urlopen
 
 from codec.types import UserError
@@ -75,7 +75,7 @@ def fetch_kodak(folder: Path, report: Callable[[str, int, int], None]) -> int:
                     file.write(block)
                     done += len(block)
                     report(name, done, size)
-        except (URLError, OSError) as error:
+        except (OSError, HTTPException) as error:  # URLError is an OSError
             partial.unlink(missing_ok=True)
             raise UserError(
                 f"{url} could not be downloaded ({getattr(error, 'reason', error)}); expected a network; try again, or "

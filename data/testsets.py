@@ -1,5 +1,6 @@
 """Sets of whole pictures to measure codecs on."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,12 +16,22 @@ from data.sources import photograph_paths
 
 @dataclass(frozen=True)
 class TestImage:
-    """A picture of a test set: its file's name without suffix (below the set's folder), and how to read it."""
+    """A picture of a test set: its own name in the set, and how to read it."""
 
     __test__ = False  # no test of pytest's
 
     name: str
     load: Callable[[], Tensor]
+
+
+def _folder(root: Path) -> list[TestImage]:
+    """The pictures below `root`, named by their path there; the suffix stays where two differ in nothing else."""
+    paths = [path.relative_to(root) for path in list_images(root)]
+    uses = Counter(path.with_suffix("") for path in paths)
+    names = [path if uses[path.with_suffix("")] > 1 else path.with_suffix("") for path in paths]
+    return [
+        TestImage(name.as_posix(), partial(read_image, root / path)) for name, path in zip(names, paths, strict=True)
+    ]
 
 
 def load_test_set(name: str, root: Path) -> list[TestImage]:
@@ -33,6 +44,5 @@ def load_test_set(name: str, root: Path) -> list[TestImage]:
     if name == "kodak":
         return [TestImage(path.stem, partial(read_image, path)) for path in kodak_paths(root / "kodak")]
     if name == "folder":
-        paths = list_images(root)
-        return [TestImage(str(path.relative_to(root).with_suffix("")), partial(read_image, path)) for path in paths]
+        return _folder(root)
     raise UserError(f"unknown test set '{name}'; expected photographs, kodak or folder; set data")

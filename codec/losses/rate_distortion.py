@@ -11,11 +11,11 @@ import torch
 from pytorch_msssim import ms_ssim
 from torch import Tensor
 
+from codec.metrics.quality import MIN_MS_SSIM_SIDE
 from codec.types import CodecOutput, UserError
 
 Distortion = Callable[[Tensor, Tensor], Tensor]
 
-MIN_MS_SSIM_SIDE = 161  # five scales of an 11-tap window: (11 - 1) * 2**4 + 1
 
 
 def bits_per_pixel(likelihoods: Tensor, num_pixels: int) -> Tensor:

@@ -1,0 +1,125 @@
+"""`codec eval`: every picture to a file, the file back to a picture in a codec built anew, and what that measures."""
+
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from codec.bundle import Bundle, load_bundle
+from codec.coding import Encoded, decode_latents, encode, estimated_bits, reconstruct
+from codec.metrics.classical import measure_classical
+from codec.metrics.quality import ms_ssim, ms_ssim_db, psnr
+from codec.report import print_table, write_pictures, write_rd_plot
+from codec.results import ImageRow, Point, Results
+from codec.runs import RunFolder
+from codec.types import UserError
+from data.testsets import TestImage, load_test_set
+
+MAX_OVERHEAD, MAX_OVERHEAD_BYTES = 0.005, 8  # of the payload over its ideal size at the same tables
+MAX_ESTIMATE_GAP = 0.01
+
+console = Console()
+
+
+def evaluate(bundle: Path, pictures: Sequence[TestImage], dataset: str, files: Path) -> Results:
+    """Measure the codec of a bundle on `pictures`; their .lic files go below the folder `files`.
+
+    Raises UserError where a decoded latent is not the encoded one, or a payload is larger than its tables allow.
+    """
+    encoder, decoder = load_bundle(bundle), load_bundle(bundle)
+    rows = [_measure(encoder, decoder, picture, files) for picture in pictures]
+    facts = encoder.header
+    config = facts["facts"].get("config", {})
+    setting = {"lmbda": config["model"]["lmbda"]} if "model" in config else {}
+    description = f"{facts['model']} {facts['arguments']}, bundle {encoder.fingerprint.hex()}"
+    point = Point(setting, rows)
+    estimated, table = point.mean("estimated_bpp"), point.mean("table_bpp")
+    assert estimated is not None and table is not None
+    if abs(estimated / table - 1) > MAX_ESTIMATE_GAP:
+        warnings.warn(
+            f"the estimated rate is {100 * (estimated / table - 1):+.1f} % off the rate at the coder's tables: "
+            "the training is not finished",
+            stacklevel=2,
+        )
+    missing = {"ms_ssim": "some pictures have a side under 161 pixels"} if any(r.ms_ssim is None for r in rows) else {}
+    return Results(config.get("experiment_name", facts["model"]), description, dataset, [point], missing)
+
+
+def _measure(encoder: Bundle, decoder: Bundle, picture: TestImage, files: Path) -> ImageRow:
+    original = picture.load()
+    path = files / f"{picture.name}.lic"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    begun = time.perf_counter()
+    encoded = encode(encoder, original)
+    encode_seconds = time.perf_counter() - begun
+    path.write_bytes(encoded.file)
+    data = path.read_bytes()
+    begun = time.perf_counter()
+    y_hat, height, width = decode_latents(decoder, data)
+    decoded = reconstruct(decoder, y_hat, height, width)
+    decode_seconds = time.perf_counter() - begun
+    if not y_hat.equal(encoded.y_hat):
+        raise UserError(f"{path} decodes to other latents than were encoded; expected the same; report this as a bug")
+    _check_overhead(encoded, path)
+    pixels = height * width
+    similarity = ms_ssim(decoded, original)
+    quality = psnr(decoded, original)
+    return ImageRow(
+        picture.name, width, height,
+        file_bpp=8 * len(data) / pixels,
+        psnr=quality if quality < float("inf") else None,
+        estimated_bpp=estimated_bits(encoder, encoded) / pixels,
+        table_bpp=encoded.table_bits / pixels,
+        payload_bpp=8 * encoded.payload_bytes / pixels,
+        ms_ssim=similarity, ms_ssim_db=ms_ssim_db(similarity),
+        encode_seconds=encode_seconds, decode_seconds=decode_seconds,
+    )  # fmt: skip
+
+
+def _check_overhead(encoded: Encoded, path: Path) -> None:
+    ideal = encoded.table_bits / 8
+    if abs(encoded.payload_bytes - ideal) > MAX_OVERHEAD * ideal + MAX_OVERHEAD_BYTES:
+        raise UserError(
+            f"the payload of {path} has {encoded.payload_bytes} bytes, its tables promise {ideal:.0f}; expected at most "
+            f"{MAX_OVERHEAD:.1%} and {MAX_OVERHEAD_BYTES} bytes between them; the coder is wrong, report this as a bug"
+        )
+
+
+def evaluate_and_report(
+    bundle: Path, dataset: str, root: Path, baselines: Sequence[str], results_folder: Path, report_folder: Path
+) -> Results:
+    """Measure a bundle and the classical codecs on a set; write results, plot and pictures, and print the table."""
+    pictures = load_test_set(dataset, root)
+    ours = evaluate(bundle, pictures, dataset, results_folder / dataset)
+    ours.write(results_folder / dataset)
+    others = [measure_classical(name, pictures, dataset) for name in baselines]
+    for name, other in zip(baselines, others, strict=True):
+        other.write(results_folder / f"{dataset}_{name}")
+    plot, sheet = report_folder / f"{dataset}_rd.png", report_folder / f"{dataset}_pictures.png"
+    write_rd_plot([ours], others, plot)
+    write_pictures(load_bundle(bundle), pictures, ours, results_folder / dataset, sheet)
+    print_table(ours, others, console)
+    console.print(f"files    {results_folder / dataset}{'/'}\nresults  {results_folder / dataset}.json, .csv")
+    console.print(f"plot     {plot}\npictures {sheet}")
+    return ours
+
+
+def run(overrides: Sequence[str]) -> int:
+    """The command; overrides are Hydra's, of conf/eval.yaml."""
+    with initialize_config_module("conf", version_base="1.3"):
+        cfg = compose("eval", list(overrides))
+    if (cfg.run is None) == (cfg.codec is None):
+        given = "both run and codec" if cfg.run else "neither run nor codec"
+        raise UserError(f"{given} given; expected one; say run=DIR, or codec=BUNDLE")
+    data = OmegaConf.to_container(cfg.data, resolve=True)
+    assert isinstance(data, dict)
+    bundle = Path(cfg.codec) if cfg.codec else RunFolder(Path(cfg.run)).bundle
+    if cfg.run and not bundle.is_file():
+        raise UserError(f"no finished run at {cfg.run}: {bundle.name} is not there; expected what `codec train` leaves")
+    out = Path(cfg.out) if cfg.out else (Path(cfg.run) / "results" if cfg.run else Path("results"))
+    evaluate_and_report(bundle, data.get("name", "folder"), Path(data["root"]), cfg.baselines, out, out)
+    return 0

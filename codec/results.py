@@ -1,0 +1,129 @@
+"""What a measurement leaves: a row a picture, means of the rows, as JSON and CSV.
+
+The JSON also has CompressAI's layout (`results`: a list for each quantity), so that its plots read ours.
+"""
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from codec.types import UserError
+
+COMPRESSAI_NAMES = {
+    "bpp": "file_bpp", "psnr-rgb": "psnr", "ms-ssim-rgb": "ms_ssim",
+    "encoding_time": "encode_seconds", "decoding_time": "decode_seconds",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """One picture. Rates are in bits per pixel of the picture itself.
+
+    estimated_bpp: by the continuous likelihood; table_bpp: by the coder's tables; payload_bpp: the range-coded bytes;
+    file_bpp: the whole file. A classical codec has the last alone. None: not computed.
+    """
+
+    name: str
+    width: int
+    height: int
+    file_bpp: float
+    psnr: float | None
+    estimated_bpp: float | None = None
+    table_bpp: float | None = None
+    payload_bpp: float | None = None
+    ms_ssim: float | None = None
+    ms_ssim_db: float | None = None
+    encode_seconds: float | None = None
+    decode_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting of a codec on all pictures."""
+
+    setting: dict[str, Any]
+    images: list[ImageRow]
+
+    def mean(self, quantity: str) -> float | None:
+        """The arithmetic mean of a quantity over the pictures that have it; None where none has."""
+        values = [value for row in self.images if (value := getattr(row, quantity)) is not None]
+        return sum(values) / len(values) if values else None
+
+    def means(self) -> dict[str, float | None]:
+        """The means of all quantities."""
+        return {f.name: self.mean(f.name) for f in fields(ImageRow) if f.name not in ("name", "width", "height")}
+
+
+@dataclass(frozen=True)
+class Results:
+    """A codec on a set of pictures, at one setting or at a ladder of them.
+
+    not_computed: why a quantity is missing, by quantity.
+    """
+
+    name: str
+    description: str
+    dataset: str
+    points: list[Point]
+    not_computed: dict[str, str] = field(default_factory=dict)
+
+    def curve(self) -> list[tuple[float, float]]:
+        """(mean file bpp, mean PSNR) of each point, by rate."""
+        pairs = [(point.mean("file_bpp"), point.mean("psnr")) for point in self.points]
+        return sorted((bpp, psnr) for bpp, psnr in pairs if bpp is not None and psnr is not None)
+
+    def image_curve(self, name: str) -> list[tuple[float, float]]:
+        """(file bpp, PSNR) of one picture at each point, by rate."""
+        rows = [row for point in self.points for row in point.images if row.name == name]
+        return sorted((row.file_bpp, row.psnr) for row in rows if row.psnr is not None)
+
+    def write(self, stem: Path) -> None:
+        """Write stem.json and stem.csv."""
+        document = {
+            "name": self.name,
+            "description": self.description,
+            "dataset": self.dataset,
+            "results": {
+                theirs: [point.mean(ours) for point in self.points]
+                for theirs, ours in COMPRESSAI_NAMES.items()
+                if all(point.mean(ours) is not None for point in self.points)
+            },
+            "not_computed": self.not_computed,
+            "points": [
+                {"setting": p.setting, "means": p.means(), "images": [asdict(row) for row in p.images]}
+                for p in self.points
+            ],
+        }
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        stem.with_name(stem.name + ".json").write_text(json.dumps(document, indent=1, allow_nan=False))
+        with stem.with_name(stem.name + ".csv").open("w", newline="") as file:
+            settings = sorted({key for point in self.points for key in point.setting})
+            writer = csv.DictWriter(file, settings + [f.name for f in fields(ImageRow)])
+            writer.writeheader()
+            writer.writerows(point.setting | asdict(row) for point in self.points for row in point.images)
+
+    @classmethod
+    def read(cls, path: Path) -> "Results":
+        """What `write` wrote.
+
+        Raises UserError for a file that is missing or something else.
+        """
+        try:
+            document = json.loads(path.read_text())
+            points = [Point(p["setting"], [ImageRow(**row) for row in p["images"]]) for p in document["points"]]
+            return cls(document["name"], document["description"], document["dataset"], points, document["not_computed"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path} holds no results ({error}); expected a JSON that `codec eval` wrote") from None
+
+
+def psnr_at_rate(curve: Sequence[tuple[float, float]], bpp: float) -> float | None:
+    """PSNR in dB of a curve of (bpp, dB) at a rate, by interpolation over log rate; None beyond the curve's ends."""
+    for (low, before), (high, after) in zip(curve, curve[1:], strict=False):
+        if low <= bpp <= high:
+            share = 0.0 if high == low else math.log(bpp / low) / math.log(high / low)
+            return before + share * (after - before)
+    return None
