@@ -51,10 +51,7 @@ def _build_tables(model: Codec) -> dict[str, Tables]:
         double = type(density)(density.channels, filters=density.filters).double()
         double.load_state_dict(density.state_dict())
         with torch.no_grad():
-            tables[name] = factorized_tables(
-                lambda samples, density=double: density._likelihood(samples)[0],
-                double.quantiles[:, 0, 1], double.quantiles[:, 0, ::2],
-            )  # fmt: skip
+            tables[name] = factorized_tables(double.interval_mass, double.quantiles[:, 0, 1], double.quantiles[:, 0, ::2])
     if model.gaussian_prior() is not None:
         tables["gaussian"] = gaussian_tables(SCALE_TABLE)
     return tables

@@ -4,6 +4,7 @@ import argparse
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,9 @@ def _command(name: str) -> Callable[[Any], int]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status; a user's mistake is one line on standard error."""
+    for library in ("torch.jit", "lightning.pytorch.utilities._pytree"):  # deprecations between libraries, none of ours
+        warnings.filterwarnings("ignore", category=FutureWarning, module=library)
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
@@ -91,9 +95,20 @@ def main(argv: list[str] | None = None) -> int:
         print("codec: stopped", file=sys.stderr)
         return 130
     except Exception as error:
-        from codec.types import UserError
-
-        if debug or not isinstance(error, (UserError, FileNotFoundError, PermissionError)):
+        message = _mistake(error)
+        if debug or message is None:
             raise
-        print(f"codec: {error}", file=sys.stderr)
+        print(f"codec: {message}", file=sys.stderr)
         return 2
+
+
+def _mistake(error: BaseException) -> str | None:
+    """One line about a mistake of the user's; None for an error of ours."""
+    from codec.types import UserError
+
+    mistake = UserError.behind(error)
+    if mistake is not None or isinstance(error, (FileNotFoundError, PermissionError)):
+        return " ".join(str(mistake or error).split())
+    if type(error).__module__.split(".")[0] in ("hydra", "omegaconf", "antlr4"):
+        return " ".join(str(error).split()) + "; see the keys with: codec train --cfg job"
+    return None

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_module
-from omegaconf import OmegaConf
 from rich.console import Console
 
 from codec.bundle import Bundle, load_bundle
@@ -103,8 +102,8 @@ def evaluate_and_report(
     write_rd_plot([ours], others, plot)
     write_pictures(load_bundle(bundle), pictures, ours, results_folder / dataset, sheet)
     print_table(ours, others, console)
-    console.print(f"files    {results_folder / dataset}{'/'}\nresults  {results_folder / dataset}.json, .csv")
-    console.print(f"plot     {plot}\npictures {sheet}")
+    print(f"files    {results_folder / dataset}\nresults  {results_folder / dataset}.json, .csv")
+    print(f"plot     {plot}\npictures {sheet}")
     return ours
 
 
@@ -115,11 +114,9 @@ def run(overrides: Sequence[str]) -> int:
     if (cfg.run is None) == (cfg.codec is None):
         given = "both run and codec" if cfg.run else "neither run nor codec"
         raise UserError(f"{given} given; expected one; say run=DIR, or codec=BUNDLE")
-    data = OmegaConf.to_container(cfg.data, resolve=True)
-    assert isinstance(data, dict)
     bundle = Path(cfg.codec) if cfg.codec else RunFolder(Path(cfg.run)).bundle
     if cfg.run and not bundle.is_file():
         raise UserError(f"no finished run at {cfg.run}: {bundle.name} is not there; expected what `codec train` leaves")
     out = Path(cfg.out) if cfg.out else (Path(cfg.run) / "results" if cfg.run else Path("results"))
-    evaluate_and_report(bundle, data.get("name", "folder"), Path(data["root"]), cfg.baselines, out, out)
+    evaluate_and_report(bundle, cfg.data.get("name", "folder"), Path(cfg.data.root), cfg.baselines, out, out)
     return 0

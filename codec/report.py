@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -26,11 +27,12 @@ INK, PAPER = (32, 32, 32), (255, 255, 255)
 def print_table(ours: Results, others: Sequence[Results], console: Console) -> None:
     """A row a picture and their mean: our rates and quality, and the others' PSNR at the rate of our files."""
     point = ours.points[0]
-    table = Table(title=f"{ours.name} on {ours.dataset}: file sizes as written, quality as decoded")
-    for heading in ("picture", "bpp", "estimated", "PSNR dB", "MS-SSIM dB", "encode s", "decode s"):
-        table.add_column(heading, justify="left" if heading == "picture" else "right")
+    title = f"{ours.name} on {ours.dataset}: file sizes as written, quality as decoded"
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), title=title)
+    for heading in ("picture", "bpp", "est.", "PSNR\ndB", "MS-SSIM\ndB", "s in, out"):
+        table.add_column(heading, justify="left" if heading == "picture" else "right", no_wrap=True)
     for other in others:
-        table.add_column(f"{other.name}\nat that bpp", justify="right")
+        table.add_column(f"{other.name}\nat bpp", justify="right", no_wrap=True)
 
     def cells(name: str, row: dict[str, float | None], curves: Sequence[Sequence[tuple[float, float]]]) -> list[str]:
         def show(key: str, digits: int) -> str:
@@ -39,10 +41,9 @@ def print_table(ours: Results, others: Sequence[Results], console: Console) -> N
 
         rate = row["file_bpp"]
         assert rate is not None
-        at_rate = [psnr_at_rate(curve, rate) for curve in curves]
+        at_rate = ["-" if (v := psnr_at_rate(curve, rate)) is None else f"{v:.2f}" for curve in curves]
         own = [show("file_bpp", 3), show("estimated_bpp", 3), show("psnr", 2), show("ms_ssim_db", 2)]
-        times = [show("encode_seconds", 2), show("decode_seconds", 2)]
-        return [name, *own, *times, *("-" if v is None else f"{v:.2f}" for v in at_rate)]
+        return [name, *own, f"{show('encode_seconds', 2)} {show('decode_seconds', 2)}", *at_rate]
 
     for image in point.images:
         table.add_row(*cells(image.name, vars(image), [other.image_curve(image.name) for other in others]))
@@ -74,8 +75,7 @@ def write_rd_plot(learned: Sequence[Results], classical: Sequence[Results], path
 
     figure, axes = plt.subplots(figsize=(7.2, 5), dpi=150, layout="constrained")
     for other in classical:
-        bpp, quality = zip(*other.curve(), strict=True)
-        axes.plot(bpp, quality, "-", marker=".", linewidth=1.2, alpha=0.8, label=other.name)
+        axes.plot(*np.array(other.curve()).T, "-", marker=".", linewidth=1.2, alpha=0.8, label=other.name)
     by_name: dict[str, list[tuple[float, float, str]]] = {}
     for result in learned:
         (bpp, quality), setting = result.curve()[0], result.points[0].setting
@@ -92,7 +92,8 @@ def write_rd_plot(learned: Sequence[Results], classical: Sequence[Results], path
         axes.plot([bpp], [quality], "*", color="crimson", markersize=15, label="the shipped codec", zorder=6)
         highest = max(highest, bpp)
     axes.set_xlim(0, max(1.2, 1.3 * highest))
-    visible = [q for line in axes.lines for b, q in zip(*line.get_data(), strict=True) if b <= axes.get_xlim()[1]]
+    curves = [curve for result in (*classical, *learned) if (curve := result.curve())]
+    visible = [quality for curve in curves for bpp, quality in curve if bpp <= axes.get_xlim()[1]]
     axes.set_ylim(min(visible) - 0.5, max(visible) + 0.5)
     axes.set_xlabel("bits per pixel, of files written")
     axes.set_ylabel("PSNR in dB, RGB of 8 bits, mean over pictures")

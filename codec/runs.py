@@ -7,6 +7,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,8 @@ def _canonical(value: str) -> str:
     """One spelling for one value: 0.03 and 0.030 are the same run; what a folder name cannot hold is hashed."""
     parsed = yaml.safe_load(value) if value else ""
     if isinstance(parsed, str):
-        try:
+        with suppress(ValueError):
             parsed = float(parsed)  # YAML 1.1 takes 1e-4 for a word
-        except ValueError:
-            pass
     text = repr(parsed) if isinstance(parsed, float) else str(parsed)
     text = text.removesuffix(".0") if isinstance(parsed, float) else text
     return text if PLAIN.fullmatch(text) else hashlib.sha256(text.encode()).hexdigest()[:8]

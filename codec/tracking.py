@@ -14,6 +14,11 @@ from codec.runs import RunFolder
 from codec.types import UserError
 
 
+def is_first_rank() -> bool:
+    """Whether this process is the one that writes files."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
 class MetricsCsv(Logger):
     """The authoritative log: one row a logged step, `step` counting batches, flushed as it is written.
 
@@ -93,7 +98,7 @@ def make_loggers(choice: Mapping[str, Any], folder: RunFolder, config: dict[str,
                 project=choice["project"],
                 group=config["experiment_name"],
                 name=f"{config['experiment_name']}/{folder.path.name}",
-                id=_wandb_id(folder) if rank_zero_only.rank == 0 else None,
+                id=_wandb_id(folder) if is_first_rank() else None,
                 resume="allow",
                 offline=choice["offline"],
                 save_dir=folder.path,

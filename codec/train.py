@@ -1,8 +1,10 @@
 """`codec train`: compose, train, export, code the test set for real, report; with -m, one run a point and one plot."""
 
 import math
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +12,29 @@ import hydra
 import lightning
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from codec.bundle import load_weights, save_bundle
 from codec.callbacks.checkpoint import SaveCheckpoints
 from codec.callbacks.progress import ShowProgress
 from codec.callbacks.reconstructions import SaveReconstructions
-from codec.bundle import load_weights, save_bundle
+from codec.evaluate import evaluate_and_report
 from codec.models import build_model
 from codec.models.linear_start import start_as_transform_codec
 from codec.modules.rate_distortion import RateDistortionModule
+from codec.report import print_table, write_rd_plot
+from codec.results import Results
 from codec.runs import RunFolder, run_name
-from codec.tracking import make_loggers
+from codec.tracking import is_first_rank, make_loggers
 from codec.types import UserError
+from data.module import ImageDataModule
 
 START_CROPS = 128  # pictures from which init=pca takes its components
 COMPILE_PAYS = 5000  # steps: compiling costs a minute or two and then saves about a third of a step
@@ -74,11 +79,13 @@ def _check(cfg: DictConfig) -> None:
             f"model.lmbda={cfg.model.lmbda}; the published lambdas of this loss are {list(cfg.ladder)}; "
             "set model.lmbda near them, or another loss"
         )
+    if "_target_" not in cfg.data:
+        raise UserError(f"data={cfg.data.name} is a set to measure on, expected one to train on; set data=offline or data=folder")
     if cfg.steps < 1:
         raise UserError(f"steps={cfg.steps}; expected at least 1; set steps")
 
 
-def _build_module(cfg: DictConfig, data: lightning.LightningDataModule, resumes: bool) -> RateDistortionModule:
+def _build_module(cfg: DictConfig, data: ImageDataModule, resumes: bool) -> RateDistortionModule:
     """The module with a codec that has its starting weights."""
     arguments = {k: v for k, v in cfg.model.items() if k not in ("name", "lmbda")}
     torch.manual_seed(cfg.seed)
@@ -109,8 +116,12 @@ def train(cfg: DictConfig, folder: RunFolder) -> RateDistortionModule:
     ]
     if cfg.ema is not None:
         callbacks.append(EMAWeightAveraging(decay=cfg.ema, use_buffers=False))
+    settings = dict(cfg.trainer)
+    if settings["strategy"] == "auto" and settings["devices"] not in (1, "1"):
+        # Its buffers are constants, and ranks with unlike numbers of validation pictures would wait for each other.
+        settings["strategy"] = DDPStrategy(broadcast_buffers=False)
     trainer = lightning.Trainer(
-        **cfg.trainer,
+        **settings,
         precision=choose_precision(cfg.precision, cfg.trainer.accelerator),  # type: ignore[arg-type]
         max_steps=cfg.steps,
         max_epochs=-1,
@@ -135,28 +146,104 @@ def _run(cfg: DictConfig) -> None:
     """One run: train, export, measure, report; what is done already is not done again."""
     _check(cfg)
     folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
-    asked = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    assert isinstance(asked, dict)
+    asked: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     del asked["run_dir"]
     cfg = OmegaConf.create(asked)  # without interpolations from here on
-    if rank_zero_only.rank == 0:
+    if is_first_rank():
         folder.claim(asked)
-    module = train(cfg, folder)
-    if rank_zero_only.rank == 0:
-        save_bundle(folder.bundle, module.codec, {"config": asked, "steps": cfg.steps}, half=True)
+    if folder.finished:
+        print(f"{folder.path} is finished: nothing to train")
+        _show(folder, cfg)
+        return
+    if not folder.bundle.exists():
+        module = train(cfg, folder)
+        if not is_first_rank():
+            return
+        # No paths: a bundle travels.
+        facts = {"config": {key: asked[key] for key in ("experiment_name", "model", "steps", "seed")}}
+        save_bundle(folder.bundle, module.codec, facts, half=True)
+    evaluate_and_report(
+        folder.bundle, cfg.test.name, Path(cfg.test.root), cfg.test.baselines, folder.results, folder.report
+    )
+    folder.update_facts(finished=True)
+    print(f"codec    {folder.bundle}\nlog      {folder.metrics_file}")
+
+
+def _show(folder: RunFolder, cfg: DictConfig) -> None:
+    """Print what a finished run measured."""
+    ours = Results.read(folder.results / f"{cfg.test.name}.json")
+    others = [Results.read(folder.results / f"{cfg.test.name}_{name}.json") for name in cfg.test.baselines]
+    print_table(ours, others, console)
+    print(f"report   {folder.report}")
 
 
 class SweepReport(Callback):
     """Hydra's callback behind a sweep: one rate-distortion plot over its points."""
 
+    def __init__(self) -> None:
+        self._points: list[tuple[RunFolder, str, list[str]]] = []
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Note where the point lies, if it came to an end."""
+        folder = RunFolder(Path(job_return.hydra_cfg.hydra.runtime.output_dir))  # type: ignore[union-attr]
+        if folder.finished:
+            self._points.append((folder, config.test.name, list(config.test.baselines)))
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Plot all points that came to an end, beside the classical codecs."""
+        if not self._points:
+            return
+        first, dataset, baselines = self._points[0]
+        ours = [Results.read(folder.results / f"{name}.json") for folder, name, _ in self._points if name == dataset]
+        others = [Results.read(first.results / f"{dataset}_{name}.json") for name in baselines]
+        plot = first.path.parent / f"sweep_{run_name([folder.path.name + '=' for folder, _, _ in self._points])}.png"
+        write_rd_plot(ours, others, plot)
+        for result in sorted(ours, key=lambda result: result.curve()):
+            (bpp, quality), setting = result.curve()[0], result.points[0].setting
+            console.print(f"lmbda {setting.get('lmbda')}: {quality:.2f} dB at {bpp:.3f} bpp")
+        print(f"plot over {len(ours)} points: {plot}")
+
+
+@contextmanager
+def _started_as(command: str) -> Iterator[None]:
+    """sys.argv as the user gave it, which is how Lightning starts further ranks; Hydra wants it without the command."""
+    sys.argv.insert(1, command)
+    try:
+        yield
+    finally:
+        del sys.argv[1]
+
+
+_mistakes: list[UserError] = []
+
 
 @hydra.main(config_path="pkg://conf", config_name="train", version_base="1.3")
 def _main(cfg: DictConfig) -> None:
-    _run(cfg)
+    if HydraConfig.get().mode == RunMode.MULTIRUN and cfg.trainer.devices not in (1, "1"):
+        raise UserError(
+            f"-m with trainer.devices={cfg.trainer.devices}; each further rank would start the sweep again; expected one "
+            "device a point; start the points one by one"
+        )
+    with _started_as("train"):
+        try:
+            _run(cfg)
+        except Exception as error:  # a user's mistake ends this point of a sweep, not the sweep
+            mistake = UserError.behind(error)
+            if mistake is None:
+                raise
+            _mistakes.append(mistake)
 
 
 def run(overrides: Sequence[str]) -> int:
     """The command; overrides are Hydra's, `-m` included."""
-    sys.argv = ["codec train", *overrides]
-    _main()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # an exception comes through, and codec.cli says it in one line
+    before, sys.argv = sys.argv, [sys.argv[0], *overrides]
+    try:
+        _main()
+    finally:
+        sys.argv = before
+    for mistake in _mistakes[1:]:
+        print(f"codec: {mistake}", file=sys.stderr)
+    if _mistakes:
+        raise _mistakes[0]
     return 0

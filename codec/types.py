@@ -11,6 +11,14 @@ from torch import Tensor
 class UserError(ValueError):
     """A mistake that a user can make and mend: one line with what was given, what was expected and what to do."""
 
+    @staticmethod
+    def behind(error: BaseException) -> "UserError | None":
+        """The user's mistake in the chain of causes of `error`, where there is one: Hydra wraps what it instantiates."""
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, UserError):
+            cause = cause.__cause__
+        return cause
+
 
 class Batch(NamedTuple):
     """Pictures of one step.

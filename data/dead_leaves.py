@@ -2,9 +2,9 @@
 
 Shapes of random size (density ~ r^-3: Lee, Mumford and Huang 2001) cover each other. What photographs have besides
 edges is laid over them: few hues and many brightnesses, shading, shadows, 1/f texture, stripes, swarms of like things,
-a background out of focus, uneven light, noise and a tone curve. Over 100 pictures of 384^2 the
-power spectrum falls as f^-2.9 (Kodak f^-2.3, the photographs of scikit-image f^-2.65) and the channels correlate by 0.94
-and 0.82 (Kodak 0.89 and 0.77, red against green and blue).
+a background out of focus, uneven light, noise and a tone curve. Over 100 pictures of 384^2 the power spectrum falls as
+f^-2.9 (Kodak f^-2.3, scikit-image's photographs f^-2.65), and red correlates with green by 0.94, with blue by 0.82
+(Kodak 0.89 and 0.77).
 
 S side of the picture in pixels, K number of leaves.
 """
@@ -193,7 +193,7 @@ def photograph(rng: np.random.Generator, log_light: np.ndarray) -> np.ndarray:
     uneven = rng.gamma(1, 0.25) * _resize(rng.standard_normal((1, 4, 4), dtype=np.float32), size)
     light = np.exp(log_light + uneven)
     middle, bright = np.quantile(light[1, ::4, ::4], (0.5, 0.95))
-    light *= np.float32(min(rng.choice([0.05, 0.14, 0.2, 0.26, 0.32]) / middle, rng.uniform(0.5, 1.4) / bright))
+    light *= np.float32(min(rng.choice([0.04, 0.12, 0.18, 0.24, 0.3]) / middle, rng.uniform(0.4, 1.2) / bright))
     lens = np.float32(rng.uniform(0.03, 0.2))
     for axis in (1, 2):  # three taps: edges of camera pictures are never sharper
         before, after = np.roll(light, 1, axis), np.roll(light, -1, axis)

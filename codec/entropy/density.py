@@ -25,6 +25,10 @@ class FactorizedDensity(EntropyBottleneck):
         sign = torch.where((lower + upper).detach() > 0, -1.0, 1.0).to(inputs)
         return torch.abs(torch.sigmoid(sign * upper) - torch.sigmoid(sign * lower)), lower, upper
 
+    def interval_mass(self, samples: Tensor) -> Tensor:
+        """Probability of the unit interval around each sample [C, 1, n], without a lower bound."""
+        return self._likelihood(samples)[0]
+
     def medians(self) -> Tensor:
         """The median of each channel, [C], without gradient: the auxiliary loss alone moves it."""
         return self.quantiles[:, 0, 1].detach()

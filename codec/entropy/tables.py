@@ -153,4 +153,4 @@ def scale_index(scales: Tensor, scale_table: Tensor, rule: str) -> Tensor:
     """
     table = scale_table.float()
     bounds = torch.sqrt(table[1:] * table[:-1]) if rule == "nearest" else table[:-1]
-    return torch.bucketize(scales, bounds, out_int32=True).to(torch.int16)
+    return torch.bucketize(scales.contiguous(), bounds, out_int32=True).to(torch.int16)

@@ -25,7 +25,9 @@ def build_model(name: str, **arguments: int) -> Codec:
     try:
         return MODELS[name](**arguments)
     except TypeError as error:
-        raise UserError(f"model {name} does not take {arguments}; expected the keys of conf/model/{name}.yaml; {error}") from None
+        raise UserError(
+            f"model {name} does not take {arguments} ({error}); expected the keys of conf/model/{name}.yaml; set those"
+        ) from None
 
 
 def model_name(model: Codec) -> str:
