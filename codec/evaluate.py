@@ -11,9 +11,9 @@ from rich.console import Console
 from codec.bundle import Bundle, load_bundle
 from codec.coding import Encoded, decode_latents, encode, estimated_bits, reconstruct
 from codec.metrics.classical import measure_classical
-from codec.metrics.quality import ms_ssim, ms_ssim_db, psnr
+from codec.metrics.quality import finite, ms_ssim, ms_ssim_db, psnr
 from codec.report import print_table, write_pictures, write_rd_plot
-from codec.results import ImageRow, Point, Results
+from codec.results import ImageRow, Point, Results, equal_pictures
 from codec.runs import RunFolder
 from codec.types import UserError
 from data.testsets import TestImage, load_test_set
@@ -45,6 +45,7 @@ def evaluate(bundle: Path, pictures: Sequence[TestImage], dataset: str, files: P
             stacklevel=2,
         )
     missing = {"ms_ssim": "some pictures have a side under 161 pixels"} if any(r.ms_ssim is None for r in rows) else {}
+    missing |= equal_pictures([point])
     return Results(config.get("experiment_name", facts["model"]), description, dataset, [point], missing)
 
 
@@ -66,11 +67,10 @@ def _measure(encoder: Bundle, decoder: Bundle, picture: TestImage, files: Path) 
     _check_overhead(encoded, path)
     pixels = height * width
     similarity = ms_ssim(decoded, original)
-    quality = psnr(decoded, original)
     return ImageRow(
         picture.name, width, height,
         file_bpp=8 * len(data) / pixels,
-        psnr=quality if quality < float("inf") else None,
+        psnr=finite(psnr(decoded, original)),
         estimated_bpp=estimated_bits(encoder, encoded) / pixels,
         table_bpp=encoded.table_bits / pixels,
         payload_bpp=8 * encoded.payload_bytes / pixels,

@@ -120,6 +120,12 @@ class Results:
             raise UserError(f"{path} holds no results ({error}); expected a JSON that `codec eval` wrote") from None
 
 
+def equal_pictures(points: Sequence[Point]) -> dict[str, str]:
+    """Why PSNR is missing, for `not_computed`, where a picture came back exactly; else nothing."""
+    num = sum(row.psnr is None for point in points for row in point.images)
+    return {"psnr": f"infinite in {num} rows: the picture came back exactly; left out of the means"} if num else {}
+
+
 def psnr_at_rate(curve: Sequence[tuple[float, float]], bpp: float) -> float | None:
     """PSNR in dB of a curve of (bpp, dB) at a rate, by interpolation over log rate; None beyond the curve's ends."""
     for (low, before), (high, after) in zip(curve, curve[1:], strict=False):

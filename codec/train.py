@@ -80,7 +80,7 @@ def _check(cfg: DictConfig) -> None:
             "set model.lmbda near them, or another loss"
         )
     if "_target_" not in cfg.data:
-        raise UserError(f"data={cfg.data.name} is a set to measure on, expected one to train on; set data=offline or data=folder")
+        raise UserError(f"data={cfg.data.name} is a set to measure on; expected one to train on; set data=folder or offline")
     if cfg.steps < 1:
         raise UserError(f"steps={cfg.steps}; expected at least 1; set steps")
 

@@ -19,6 +19,11 @@ def psnr(decoded: Tensor, original: Tensor) -> float:
     return math.inf if mse == 0 else 20 * math.log10(255) - 10 * math.log10(mse)
 
 
+def finite(decibels: float) -> float | None:
+    """The value for a row, whose JSON has no infinity: None for equal pictures."""
+    return decibels if math.isfinite(decibels) else None
+
+
 def ms_ssim(decoded: Tensor, original: Tensor) -> float | None:
     """Multi-scale structural similarity (Wang 2003) of uint8 [3, H, W]; None where a side is under 161 pixels."""
     if min(original.shape[1:]) < MIN_MS_SSIM_SIDE:
