@@ -1,6 +1,7 @@
 """`codec compress` and `codec decompress`: pictures to .lic files and back, one or a folder of them."""
 
 import argparse
+import io
 import sys
 import time
 from collections.abc import Callable
@@ -21,8 +22,11 @@ def _write(path: Path, content: bytes) -> None:
     """The whole file or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _compress(bundle: Bundle, source: Path, target: Path) -> str:
@@ -37,10 +41,9 @@ def _compress(bundle: Bundle, source: Path, target: Path) -> str:
 def _decompress(bundle: Bundle, source: Path, target: Path) -> str:
     begun = time.perf_counter()
     image = decode(bundle, source.read_bytes())
-    temporary = target.with_name(target.name + ".tmp")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(temporary, "PNG", compress_level=3)
-    temporary.replace(target)
+    content = io.BytesIO()
+    Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(content, "PNG", compress_level=3)
+    _write(target, content.getvalue())
     return f"{target}: {image.size(-1)}x{image.size(-2)}, {time.perf_counter() - begun:.2f} s"
 
 
@@ -64,12 +67,24 @@ def _pairs(arguments: argparse.Namespace, list_folder: Callable[[Path], list[Pat
         raise UserError(f"no file or folder at {source}; check the path")
     if source.is_dir():
         return _targets(list_folder(source), source, out, suffix)
-    return [(source, out / (source.stem + suffix) if out.is_dir() else out)]
+    if out.is_dir():
+        return [(source, out / (source.stem + suffix))]
+    if out.suffix.lower() != suffix:  # so that no slip, with --force, writes over the picture itself
+        raise UserError(
+            f"{out} is to be written; expected a name that ends in {suffix}, or a folder; say {out.with_suffix(suffix)}"
+        )
+    return [(source, out)]
 
 
-def _run(
-    arguments: argparse.Namespace, pairs: list[tuple[Path, Path]], work: Callable[[Bundle, Path, Path], str]
-) -> int:
+def _one(work: Callable[[Bundle, Path, Path], str], bundle: Bundle, source: Path, target: Path) -> str:
+    """Do the work on one pair; what the file system refuses is the user's to mend."""
+    try:
+        return work(bundle, source, target)
+    except OSError as error:
+        raise UserError(f"{source} to {target}: {error}; expected to read the one and write the other; check both") from None
+
+
+def _run(arguments: argparse.Namespace, pairs: list[tuple[Path, Path]], work: Callable[[Bundle, Path, Path], str]) -> int:
     """Do the work on each pair; files that fail are named, and the exit status says so."""
     taken = [target for _, target in pairs if target.exists()]
     if taken and not arguments.force:
@@ -79,13 +94,13 @@ def _run(
         raise UserError("this installation ships no codec; give a bundle with --codec")
     bundle = load_bundle(path)
     if len(pairs) == 1 and not arguments.input.is_dir():
-        print(work(bundle, *pairs[0]))
+        print(_one(work, bundle, *pairs[0]))
         return 0
     failed = 0
     with Progress() as progress:
         for source, target in progress.track(pairs, description=f"{len(pairs)} files"):
             try:
-                progress.console.print(work(bundle, source, target), soft_wrap=True, highlight=False)
+                progress.console.print(_one(work, bundle, source, target), soft_wrap=True, highlight=False, markup=False)
             except UserError as error:
                 failed += 1
                 print(f"codec: {source}: {error}", file=sys.stderr)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from codec.bundle import Bundle, load_bundle
 from codec.coding import Encoded, decode_latents, encode, estimated_bits, reconstruct
-from codec.metrics.classical import measure_classical
+from codec.metrics.classical import classical_codec, measure_classical
 from codec.metrics.quality import finite, ms_ssim, ms_ssim_db, psnr
 from codec.report import print_table, write_pictures, write_rd_plot
 from codec.results import ImageRow, Point, Results, equal_pictures
@@ -92,6 +92,8 @@ def evaluate_and_report(
     bundle: Path, dataset: str, root: Path, baselines: Sequence[str], results_folder: Path, report_folder: Path
 ) -> Results:
     """Measure a bundle and the classical codecs on a set; write results, plot and pictures, and print the table."""
+    for name in baselines:
+        classical_codec(name)  # a wrong name shows now, not after all the coding
     pictures = load_test_set(dataset, root)
     ours = evaluate(bundle, pictures, dataset, results_folder / dataset)
     ours.write(results_folder / dataset)

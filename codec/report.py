@@ -125,7 +125,7 @@ def _detail(image: Tensor) -> tuple[int, int]:
     for top in range(0, max(1, height - WINDOW + 1), 32):
         for left in range(0, max(1, width - WINDOW + 1), 32):
             away = abs(top + WINDOW / 2 - height / 2) / height + abs(left + WINDOW / 2 - width / 2) / width
-            score = float(grey[top : top + WINDOW, left : left + WINDOW].std()) * (1.2 - away)
+            score = float(grey[top : top + WINDOW, left : left + WINDOW].std(correction=0)) * (1.2 - away)
             best = max(best, (score, top, left))
     return best[1], best[2]
 

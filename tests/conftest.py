@@ -1,11 +1,14 @@
-"""What several tests need: the folder of real pictures, where there is one."""
+"""What several tests need: live codecs, pictures, and the folder of real ones where there is one."""
 
 import os
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor, nn
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+MODEL_NAMES = ["factorized", "hyperprior", "mean_scale"]
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +18,41 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no folder of real pictures at {folder}: set CODEC_SHARED to test on them")
     return folder
+
+
+def picture(height: int, width: int, seed: int = 0) -> Tensor:
+    """A picture with smooth parts, edges and noise, uint8 [3, height, width]."""
+    generator = torch.Generator().manual_seed(seed)
+    y, x = torch.meshgrid(torch.arange(height) / 40, torch.arange(width) / 40, indexing="ij")
+    waves = torch.stack([torch.sin((1 + c) * x + seed) * torch.cos((2 - c) * y) for c in range(3)])
+    edges = (torch.sin(5 * x + 3 * y) > 0.7).float()
+    noise = torch.randn((3, height, width), generator=generator)
+    return (127 + 70 * waves + 40 * edges + 8 * noise).clamp(0, 255).to(torch.uint8)
+
+
+@torch.no_grad()
+def live_codec(name: str, fitting: bool = False, N: int = 8, M: int = 12, seed: int = 0) -> nn.Module:
+    """A codec whose symbols matter: std(y) about 5, scales over the whole table, escapes; at fresh weights all are 0.
+
+    fitting: scales that fit the latents instead, as after training, so that escapes are rare.
+    """
+    from codec.models import build_model
+
+    torch.manual_seed(seed)
+    codec = build_model(name, N=N, M=M).eval()
+    x = picture(256, 256)[None].float() / 255
+    last = codec.g_a[-1]
+    gain = 5 / codec.g_a(x).std()
+    last.weight.mul_(gain)
+    last.bias.mul_(gain)
+    codec.g_s[0].weight.mul_(2 / gain.sqrt())
+    codec.g_s[-1].weight.mul_(0.3 / codec.g_s(codec.g_a(x)).std())
+    if name != "factorized":
+        codec.h_a[-1].weight.mul_(3 / codec.hyper_analysis(codec.g_a(x)).std())
+        z = codec.hyper_analysis(codec.g_a(x)).round()
+        head = [layer for layer in codec.h_s if isinstance(layer, nn.Conv2d)][-1]
+        head.weight.mul_((1 if fitting else 20) / codec.h_s(z).std())
+        head.bias.uniform_(9, 12) if fitting else head.bias.uniform_(-8, 8)
+    for _, density in codec.densities():
+        density.solve_quantiles()
+    return codec

@@ -14,10 +14,14 @@ import numpy as np
 from codec.entropy.tables import PRECISION, Tables
 from codec.types import UserError
 
-CHUNK_BITS = 16  # of an escaped symbol's magnitude
-LENGTHS = constriction.stream.model.Uniform(33)  # bits of an escaped symbol: 0 to 32
+CHUNK_BITS = 16  # of an escaped symbol, coded at once
+MAX_LENGTH = 34  # bits of an escaped symbol: its distance from the table in 33, and its side in one
+_length_weights = 2.0 ** (-np.arange(MAX_LENGTH + 1) / 3)  # most are near
+LENGTHS = constriction.stream.model.Categorical(_length_weights / _length_weights.sum(), perfect=False)
+LENGTH_COSTS = -np.log2(_length_weights / _length_weights.sum())
 CHUNKS = constriction.stream.model.Uniform()  # 2^bits values, by symbol
-SLACK_BITS = 64  # the coder's state: what a reader may be ahead of the payload
+# What a reader may be ahead of the payload: the coder's state, and its 24-bit probabilities against the tables' 16 bits.
+SLACK_BITS, SLACK_SHARE = 64, 0.01
 MAX_READ = 1 << 18  # symbols between two looks at how much of the payload is used up
 
 
@@ -63,12 +67,6 @@ def _groups(indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return order, used, np.append(starts, len(indices))
 
 
-def _magnitudes(symbols: np.ndarray) -> np.ndarray:
-    """int32 symbols as uint32 in the order 0, -1, 1, -2, ...: small either way from zero."""
-    wide = symbols.astype(np.int64)
-    return np.where(wide < 0, -2 * wide - 1, 2 * wide)
-
-
 class SymbolWriter:
     """Appends symbols to a payload."""
 
@@ -78,30 +76,31 @@ class SymbolWriter:
     def write(self, symbols: np.ndarray, indices: np.ndarray, tables: Tables) -> float:
         """Append int32 symbols [n], each by the table of its index [n]; returns their ideal bits at those tables."""
         models = _models_of(tables)
-        entries = symbols.astype(np.int64) - tables.offsets[indices]
+        places = symbols.astype(np.int64) - tables.offsets[indices]
         escape = tables.lengths[indices] - 1
-        escaped = (entries < 0) | (entries >= escape)
-        entries = np.where(escaped, escape, entries).astype(np.int32)
+        escaped = (places < 0) | (places >= escape)
+        entries = np.where(escaped, escape, places).astype(np.int32)
         order, used, bounds = _groups(indices)
         sorted_entries = entries[order]
         for index, start, end in zip(used.tolist(), bounds[:-1], bounds[1:], strict=True):
             self._encoder.encode(sorted_entries[start:end], models.model(index))
         bits = float(models.costs[models.starts[indices] + entries].sum())
         if escaped.any():
-            bits += self._write_escaped(symbols[escaped])
+            bits += self._write_escaped(places[escaped], escape[escaped])
         return bits
 
-    def _write_escaped(self, symbols: np.ndarray) -> float:
-        magnitudes = _magnitudes(symbols)
+    def _write_escaped(self, places: np.ndarray, ends: np.ndarray) -> float:
+        """Places relative to a table of `ends` entries, all outside it: twice the distance, and one more if below."""
+        magnitudes = np.where(places < 0, 2 * (-1 - places) + 1, 2 * (places - ends))
         lengths = np.ceil(np.log2(magnitudes + 1.0)).astype(np.int32)
         self._encoder.encode(lengths, LENGTHS)
-        for chunk in range(2):
+        for chunk in range(-(-MAX_LENGTH // CHUNK_BITS)):
             bits = np.clip(lengths - chunk * CHUNK_BITS, 0, CHUNK_BITS)
             there = bits > 0
             if there.any():
                 part = (magnitudes[there] >> (chunk * CHUNK_BITS)) & (2**CHUNK_BITS - 1)
                 self._encoder.encode(part.astype(np.int32), CHUNKS, (2 ** bits[there]).astype(np.int32))
-        return float(len(symbols) * np.log2(33) + lengths.sum())
+        return float(LENGTH_COSTS[lengths].sum() + lengths.sum())
 
     def finish(self) -> bytes:
         """The payload: 32-bit words, little endian."""
@@ -118,7 +117,7 @@ class SymbolReader:
         if len(payload) % 4:
             raise UserError(f"the file is damaged: its payload of {len(payload)} bytes is cut; get the file again")
         self._decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(payload, dtype="<u4").astype(np.uint32))
-        self._bits_left = 8.0 * len(payload) + SLACK_BITS
+        self._bits_left = 8.0 * len(payload) * (1 + SLACK_SHARE) + SLACK_BITS
 
     def _spend(self, bits: float) -> None:
         self._bits_left -= bits
@@ -144,23 +143,28 @@ class SymbolReader:
                 entries[at : at + len(part)] = part
         unsorted = np.empty_like(entries)
         unsorted[order] = entries
-        symbols = unsorted + tables.offsets[indices].astype(np.int32)
-        escaped = unsorted == tables.lengths[indices] - 1
+        places = unsorted.astype(np.int64)
+        ends = tables.lengths[indices] - 1
+        escaped = places == ends
         if escaped.any():
-            symbols[escaped] = self._read_escaped(int(escaped.sum()))
-        return symbols
+            places[escaped] = self._read_escaped(ends[escaped])
+        symbols = places + tables.offsets[indices]
+        if len(symbols) and not -(2**31) <= symbols.min() <= symbols.max() < 2**31:
+            raise UserError("the file is damaged: it holds a symbol beyond 32 bits; get the file again")
+        return symbols.astype(np.int32)
 
-    def _read_escaped(self, count: int) -> np.ndarray:
-        lengths = self._decode(LENGTHS, count)
-        self._spend(float(count * np.log2(33) + lengths.sum()))
-        magnitudes = np.zeros(count, dtype=np.int64)
-        for chunk in range(2):
+    def _read_escaped(self, ends: np.ndarray) -> np.ndarray:
+        """Places outside tables of `ends` entries."""
+        lengths = self._decode(LENGTHS, len(ends))
+        self._spend(float(LENGTH_COSTS[lengths].sum() + lengths.sum()))
+        magnitudes = np.zeros(len(ends), dtype=np.int64)
+        for chunk in range(-(-MAX_LENGTH // CHUNK_BITS)):
             bits = np.clip(lengths - chunk * CHUNK_BITS, 0, CHUNK_BITS)
             there = bits > 0
             if there.any():
                 part = self._decode(CHUNKS, (2 ** bits[there]).astype(np.int32)).astype(np.int64)
                 magnitudes[there] |= part << (chunk * CHUNK_BITS)
-        return np.where(magnitudes & 1, -(magnitudes + 1) // 2, magnitudes // 2).astype(np.int32)
+        return np.where(magnitudes & 1, -1 - magnitudes // 2, magnitudes // 2 + ends)
 
     def finish(self) -> None:
         """Raises UserError where the payload goes on behind its last symbol."""

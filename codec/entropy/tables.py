@@ -19,8 +19,6 @@ PRECISION = 16
 TOTAL = 1 << PRECISION
 MAX_ENTRIES = 1 << 14  # of one table; what lies beyond is left to the escape
 TAIL_MASS = 1e-9  # CompressAI's: the support of a table holds all but this
-# An entry costs at least 1 / 2^16 of the mass, on every symbol; below this probability the escape is cheaper.
-RAREST = 2.0**-20
 
 
 @dataclass(frozen=True)
@@ -98,19 +96,13 @@ def quantize_pmf(pmf: np.ndarray, tail: float) -> np.ndarray:
 
 
 def _ragged(tables: list[tuple[int, np.ndarray, float]]) -> Tables:
-    """Tables from (offset, pmf, tail) of each, without the rare entries at both ends."""
+    """Tables from (offset, pmf, tail) of each; one that is too long loses both ends to the escape."""
     counts, offsets = [], []
     for offset, pmf, tail in tables:
-        frequent = np.flatnonzero(pmf >= RAREST)
-        if not len(frequent):  # so wide that every symbol is rare: keep what fits
-            frequent = np.array([0, len(pmf) - 1])
-        first, last = int(frequent[0]), int(frequent[-1])
-        excess = last - first + 2 - MAX_ENTRIES
-        if excess > 0:
-            first, last = first + excess // 2, last - (excess - excess // 2)
-        kept = pmf[first : last + 1]
-        counts.append(quantize_pmf(kept, tail + pmf[:first].sum() + pmf[last + 1 :].sum()))
-        offsets.append(offset + first)
+        cut = max(0, len(pmf) + 1 - MAX_ENTRIES + 1) // 2
+        kept = pmf[cut : len(pmf) - cut]
+        counts.append(quantize_pmf(kept, tail + pmf.sum() - kept.sum()))
+        offsets.append(offset + cut)
     lengths = np.array([len(c) for c in counts], dtype=np.int32)
     return Tables(np.concatenate(counts), lengths, np.array(offsets, dtype=np.int32))
 

@@ -52,8 +52,8 @@ CLASSICAL = {
 }
 
 
-def measure_classical(name: str, pictures: Sequence[TestImage], dataset: str) -> Results:
-    """The codec `name` at its whole ladder: file sizes as written, PSNR of what they decode to.
+def classical_codec(name: str) -> ClassicalCodec:
+    """The codec of that name.
 
     Raises UserError for a name that is not in CLASSICAL, or a format that this Pillow lacks.
     """
@@ -62,6 +62,15 @@ def measure_classical(name: str, pictures: Sequence[TestImage], dataset: str) ->
     codec = CLASSICAL[name]
     if name in ("webp", "avif") and not features.check(name):
         raise UserError(f"this Pillow has no {codec.label}; expected Pillow 11.3 or newer; install it, or set baselines")
+    return codec
+
+
+def measure_classical(name: str, pictures: Sequence[TestImage], dataset: str) -> Results:
+    """The codec `name` at its whole ladder: file sizes as written, PSNR of what they decode to.
+
+    Raises UserError as classical_codec does.
+    """
+    codec = classical_codec(name)
     rows: dict[Any, list[ImageRow]] = {setting: [] for setting in codec.ladder}
     for picture in pictures:
         original = picture.load()
