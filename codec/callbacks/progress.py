@@ -16,7 +16,7 @@ class ShowProgress(Callback):
     """One line that is redrawn on a terminal, plain lines elsewhere; silent on all ranks but the first.
 
     Values are those that the module logged last, so nothing here waits for the device at other steps.
-    batch_size: pictures of one step, over all ranks.
+    batch_size: pictures of one batch, over all ranks.
     """
 
     def __init__(self, batch_size: int):
@@ -32,15 +32,19 @@ class ShowProgress(Callback):
             self._task = self._bar.add_task("", total=trainer.max_steps, completed=trainer.global_step)
             self._bar.start()
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         step = trainer.global_step
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return  # in the middle of a step
         if not trainer.is_global_zero or step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
             return
         now = time.monotonic()
         rate = (step - self._first) / (now - self._begun)
-        values = trainer.callback_metrics
+        values, images = trainer.callback_metrics, rate * self.batch_size * trainer.accumulate_grad_batches
         text = (
-            f"{values['train/bpp']:.3f} bpp  {values['train/psnr']:.2f} dB  {rate * self.batch_size:.0f} images/s  "
+            f"{values['train/bpp']:.3f} bpp  {values['train/psnr']:.2f} dB  {images:.0f} images/s  "
             f"{timedelta(seconds=round((trainer.max_steps - step) / rate))} left"
         )
         if self._bar is not None:

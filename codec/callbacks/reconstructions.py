@@ -6,18 +6,30 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
-from torchvision.io import write_png
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
+from codec.tracking import log_picture
 from codec.types import Batch
 
 NUM_PICTURES = 3
+LINE = 22  # pixels below a picture for its caption
+
+
+def _with_caption(picture: Tensor, caption: str) -> Image.Image:
+    """The picture, uint8 [3, H, W], with a line of text below it."""
+    _, height, width = picture.shape
+    sheet = Image.new("RGB", (width, height + LINE), "white")
+    sheet.paste(to_pil_image(picture))
+    ImageDraw.Draw(sheet).text((4, height + 2), caption, "black", ImageFont.load_default(size=14))
+    return sheet
 
 
 class SaveReconstructions(Callback):
     """The first validation pictures: original and reconstruction as PNG (the latest stays) and to the loggers.
 
-    folder: where the PNG files go. Captions hold estimated bpp and PSNR; the axis is the step.
+    folder: where the PNG files go. Captions hold the step, the estimated bpp and the PSNR; the axis is the step.
     """
 
     def __init__(self, folder: Path):
@@ -31,13 +43,8 @@ class SaveReconstructions(Callback):
             return
         pair = torch.cat((batch.image[0], outputs["x_hat"][0].to(batch.image)), dim=-1)
         picture = pair.clamp(0, 1).mul(255).round().to(torch.uint8).cpu()
+        caption = f"step {trainer.global_step}: {float(outputs['bpp']):.3f} bpp, {float(outputs['psnr']):.2f} dB"
+        sheet = _with_caption(picture, caption)
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_png(picture, str(self.folder / f"validation_{batch_idx}.png"))
-        caption = f"{float(outputs['bpp']):.3f} bpp, {float(outputs['psnr']):.2f} dB"
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                image = picture.permute(1, 2, 0).numpy()
-                logger.log_image(f"val/picture_{batch_idx}", [image], step=trainer.global_step, caption=[caption])
-            elif isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image(f"val/picture_{batch_idx}", picture, trainer.global_step)
-                logger.experiment.add_text(f"val/picture_{batch_idx}", caption, trainer.global_step)
+        sheet.save(self.folder / f"validation_{batch_idx}.png")
+        log_picture(trainer.loggers, f"val/picture_{batch_idx}", pil_to_tensor(sheet), caption, trainer.global_step)

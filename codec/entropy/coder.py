@@ -18,6 +18,7 @@ from torch import Tensor
 from codec.entropy.density import FactorizedDensity
 from codec.entropy.stream import SymbolReader, SymbolWriter
 from codec.entropy.tables import Tables, scale_index
+from codec.layers.full_precision import at_least_float32
 from codec.types import UserError
 
 Noise = Callable[[Tensor], Tensor]
@@ -43,11 +44,6 @@ class LatentCoder(Protocol):
         ...
 
 
-def _full_precision(x: Tensor) -> Tensor:
-    """At least float32: in bf16 an integer above 256 is no longer itself. Doubles stay doubles."""
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
-
-
 class RateEstimator:
     """Estimates rates: noisy values in training, rounded ones otherwise.
 
@@ -62,7 +58,7 @@ class RateEstimator:
     def factorized(self, name: str, z: Tensor | None, shape: tuple[int, int, int], density: FactorizedDensity) -> Tensor:
         assert z is not None and tuple(z.shape[1:]) == shape
         with torch.autocast(z.device.type, enabled=False):
-            z = _full_precision(z)
+            z = at_least_float32(z)
             if self.noise is None:
                 medians = density.medians().to(z)[:, None, None]
                 z_hat = torch.round(z - medians) + medians
@@ -76,8 +72,8 @@ class RateEstimator:
     ) -> Tensor:
         assert y is not None
         with torch.autocast(y.device.type, enabled=False):
-            y, scales = _full_precision(y), _full_precision(scales)
-            means = None if means is None else _full_precision(means)
+            y, scales = at_least_float32(y), at_least_float32(scales)
+            means = None if means is None else at_least_float32(means)
             if self.noise is not None:
                 y_hat = y + self.noise(y)
             else:

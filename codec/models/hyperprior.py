@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import torch
 from compressai.entropy_models import GaussianConditional
-from compressai.layers import GDN
 from torch import Tensor, nn
 
 from codec.entropy.coder import LatentCoder
 from codec.entropy.density import FactorizedDensity
+from codec.layers.full_precision import GDN, PictureConv2d, PictureConvTranspose2d
 from codec.models.base import Codec
 
 
@@ -26,15 +26,16 @@ def deconv(inputs: int, outputs: int, kernel: int = 5, stride: int = 2) -> nn.Co
 
 def analysis_transform(N: int, M: int) -> nn.Sequential:
     """g_a: [B, 3, H, W] -> [B, M, h, w] (Ballé 2018, fig. 4)."""
-    return nn.Sequential(conv(3, N), GDN(N), conv(N, N), GDN(N), conv(N, N), GDN(N), conv(N, M))
+    first = PictureConv2d(3, N, 5, 2, padding=2)
+    return nn.Sequential(first, GDN(N), conv(N, N), GDN(N), conv(N, N), GDN(N), conv(N, M))
 
 
 def synthesis_transform(N: int, M: int) -> nn.Sequential:
     """g_s: [B, M, h, w] -> [B, 3, H, W] (Ballé 2018, fig. 4)."""
+    last = PictureConvTranspose2d(N, 3, 5, 2, padding=2, output_padding=1)
     return nn.Sequential(
-        deconv(M, N), GDN(N, inverse=True), deconv(N, N), GDN(N, inverse=True), deconv(N, N), GDN(N, inverse=True),
-        deconv(N, 3),
-    )  # fmt: skip
+        deconv(M, N), GDN(N, inverse=True), deconv(N, N), GDN(N, inverse=True), deconv(N, N), GDN(N, inverse=True), last
+    )
 
 
 class FactorizedPrior(Codec):

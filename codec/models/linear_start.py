@@ -10,10 +10,10 @@ import math
 
 import torch
 import torch.nn.functional as F
-from compressai.layers import GDN
 from torch import Tensor, nn
 
 from codec.entropy.density import FactorizedDensity
+from codec.layers.full_precision import GDN
 from codec.models.base import Codec
 from codec.models.hyperprior import ScaleHyperprior
 from codec.types import UserError

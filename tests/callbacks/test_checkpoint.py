@@ -1,0 +1,141 @@
+"""Checkpoints: a stopped run goes on exactly, a kill leaves a whole file, the best is the best."""
+
+import csv
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning
+import pytest
+import torch
+from tiny_training import SAVE_EVERY, VAL_EVERY, fit
+
+from codec.callbacks.checkpoint import SaveCheckpoints
+from codec.runs import RunFolder
+from codec.schedules import Plateau
+from codec.tracking import MetricsCsv
+
+STEPS = 10
+
+
+class Signals(lightning.Callback):
+    """Raises signals in the step that makes `step`, or in the validation behind it."""
+
+    def __init__(self, step: int, numbers: Sequence[signal.Signals], in_validation: bool = False):
+        self.step, self.numbers, self.in_validation = step, numbers, in_validation
+
+    def on_before_optimizer_step(self, trainer, *_):
+        if trainer.global_step + 1 == self.step and not self.in_validation:
+            for number in self.numbers:
+                signal.raise_signal(number)
+
+    def on_validation_batch_start(self, trainer, *_):
+        if trainer.global_step == self.step and self.in_validation:
+            self.in_validation = False
+            for number in self.numbers:
+                signal.raise_signal(number)
+
+
+def plateau() -> Plateau:
+    """Reduces at each validation."""
+    schedule = Plateau(gamma=0.5, patience=0, floor=0.01)
+    schedule.observe(-1e9)
+    return schedule
+
+
+def run(path: Path, steps: int, *extra: lightning.Callback, accumulate: int = 1):
+    folder = RunFolder(path)
+    log = MetricsCsv(folder.metrics_file)
+    return fit(folder, steps, loggers=[log], extra=extra, schedule=plateau(), accumulate=accumulate)
+
+
+def last_step(path: Path) -> int:
+    return torch.load(RunFolder(path).last_checkpoint, weights_only=True)["global_step"]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("straight")
+    return folder, run(folder, STEPS)
+
+
+@pytest.mark.parametrize(
+    "number, step, in_validation, stops_at",
+    [
+        (signal.SIGINT, 3, False, 3),
+        (signal.SIGTERM, VAL_EVERY, False, VAL_EVERY),
+        (signal.SIGINT, VAL_EVERY, True, VAL_EVERY + 1),  # noticed behind the next step
+        (signal.SIGTERM, 2 * SAVE_EVERY - 1, False, 2 * SAVE_EVERY - 1),
+    ],
+)
+def test_a_signal_stops_behind_a_step_and_the_run_goes_on_exactly(
+    tmp_path, straight, capfd, number, step, in_validation, stops_at
+):
+    with pytest.raises(SystemExit) as stop:
+        run(tmp_path, STEPS, Signals(step, [number], in_validation))
+    assert stop.value.code == 128 + number
+    assert last_step(tmp_path) == stops_at
+    out, err = capfd.readouterr()
+    assert f"stopped at step {stops_at}" in out and "stopping" in err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    resumed = run(tmp_path, STEPS)
+    folder, module = straight
+    for name, value in module.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+    assert resumed.schedule.factor(STEPS) == module.schedule.factor(STEPS)
+    assert (tmp_path / "metrics.csv").read_text() == (folder / "metrics.csv").read_text()
+
+
+def test_ctrl_c_twice_stops_at_once_with_the_checkpoint_before(tmp_path):
+    with pytest.raises(SystemExit):
+        run(tmp_path, STEPS, Signals(7, [signal.SIGINT, signal.SIGINT]))
+    assert last_step(tmp_path) == SAVE_EVERY
+
+
+def test_an_error_leaves_the_checkpoint_before(tmp_path):
+    class Breaks(lightning.Callback):
+        def on_before_backward(self, trainer, *_):
+            if trainer.global_step == 7:
+                raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        run(tmp_path, STEPS, Breaks())
+    assert last_step(tmp_path) == SAVE_EVERY
+
+
+def test_a_kill_while_writing_leaves_a_whole_file(tmp_path, monkeypatch):
+    run(tmp_path, 3)
+    whole = RunFolder(tmp_path).last_checkpoint.read_bytes()
+
+    def killed(trainer, path):
+        Path(path).write_bytes(b"half a checkp")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lightning.Trainer, "save_checkpoint", killed)
+    with pytest.raises(SystemExit):
+        run(tmp_path, STEPS)
+    assert RunFolder(tmp_path).last_checkpoint.read_bytes() == whole
+
+
+def test_best_is_the_lowest_validation_loss(straight):
+    folder, _ = straight
+    with (folder / "metrics.csv").open() as file:
+        losses = {int(row["step"]): float(row["val/loss"]) for row in csv.DictReader(file) if row["val/loss"]}
+    assert list(losses) == [VAL_EVERY, 2 * VAL_EVERY]
+    best = torch.load(RunFolder(folder).checkpoints / "best.ckpt", weights_only=True)
+    assert losses[best["global_step"]] == min(losses.values())
+    assert best["callbacks"][SaveCheckpoints.__name__]["best"] == pytest.approx(min(losses.values()))
+    assert {path.name for path in RunFolder(folder).checkpoints.iterdir()} == {"last.ckpt", "best.ckpt"}
+
+
+def test_accumulated_batches_are_one_step(tmp_path):
+    """A stop in the first of three batches waits for the step that they make."""
+    module = run(tmp_path / "straight", 6, accumulate=3)
+    with pytest.raises(SystemExit):
+        run(tmp_path / "stopped", 6, Signals(3, [signal.SIGINT]), accumulate=3)
+    assert last_step(tmp_path / "stopped") == 3
+    resumed = run(tmp_path / "stopped", 6, accumulate=3)
+    for name, value in module.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+    logs = [(tmp_path / name / "metrics.csv").read_text() for name in ("straight", "stopped")]
+    assert logs[0] == logs[1]
