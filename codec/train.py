@@ -26,6 +26,7 @@ from codec.callbacks.checkpoint import SaveCheckpoints
 from codec.callbacks.progress import ShowProgress
 from codec.callbacks.reconstructions import SaveReconstructions
 from codec.evaluate import evaluate_and_report
+from codec.metrics.classical import classical_codec
 from codec.models import build_model
 from codec.models.linear_start import start_as_transform_codec
 from codec.modules.rate_distortion import RateDistortionModule
@@ -35,6 +36,7 @@ from codec.runs import RunFolder, run_name
 from codec.tracking import is_first_rank, make_loggers
 from codec.types import UserError
 from data.module import ImageDataModule
+from data.testsets import load_test_set
 
 START_CROPS = 128  # pictures from which init=pca takes its components
 COMPILE_PAYS = 5000  # steps: compiling costs a minute or two and then saves about a third of a step
@@ -71,6 +73,9 @@ def choose_precision(asked: str, accelerator: str) -> str:
 
 def _check(cfg: DictConfig) -> None:
     """Raise UserError for settings that cannot work together."""
+    load_test_set(cfg.test.name, Path(cfg.test.root))  # missing pictures are found now, not behind the training
+    for name in cfg.test.baselines:
+        classical_codec(name)
     if cfg.init not in ("pca", "random"):
         raise UserError(f"init={cfg.init}; expected pca or random; set init")
     low, high = min(cfg.ladder) / 10, max(cfg.ladder) * 10
@@ -126,7 +131,7 @@ def train(cfg: DictConfig, folder: RunFolder) -> RateDistortionModule:
         max_steps=cfg.steps,
         max_epochs=-1,
         log_every_n_steps=cfg.log_every,
-        val_check_interval=cfg.val_every,
+        val_check_interval=cfg.val_every * cfg.trainer.accumulate_grad_batches,  # Lightning counts micro-batches
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # the batch sampler shards by rank itself
@@ -217,15 +222,19 @@ def _started_as(command: str) -> Iterator[None]:
 _mistakes: list[UserError] = []
 
 
-@hydra.main(config_path="pkg://conf", config_name="train", version_base="1.3")
-def _main(cfg: DictConfig) -> None:
+def _check_ranks(cfg: DictConfig) -> None:
     if HydraConfig.get().mode == RunMode.MULTIRUN and cfg.trainer.devices not in (1, "1"):
         raise UserError(
             f"-m with trainer.devices={cfg.trainer.devices}; each further rank would start the sweep again; expected one "
             "device a point; start the points one by one"
         )
+
+
+@hydra.main(config_path="pkg://conf", config_name="train", version_base="1.3")
+def _main(cfg: DictConfig) -> None:
     with _started_as("train"):
         try:
+            _check_ranks(cfg)
             _run(cfg)
         except Exception as error:  # a user's mistake ends this point of a sweep, not the sweep
             mistake = UserError.behind(error)
@@ -237,13 +246,14 @@ def _main(cfg: DictConfig) -> None:
 def run(overrides: Sequence[str]) -> int:
     """The command; overrides are Hydra's, `-m` included."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # an exception comes through, and codec.cli says it in one line
+    _mistakes.clear()
     before, sys.argv = sys.argv, [sys.argv[0], *overrides]
     try:
         _main()
     finally:
         sys.argv = before
-    for mistake in _mistakes[1:]:
-        print(f"codec: {mistake}", file=sys.stderr)
+    if len(_mistakes) > 1:
+        raise UserError(f"{len(_mistakes)} points of the sweep failed: {' | '.join(sorted({str(m) for m in _mistakes}))}")
     if _mistakes:
         raise _mistakes[0]
     return 0

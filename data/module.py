@@ -1,5 +1,6 @@
 """The DataModule of training: a mixture of sources, and whole photographs to validate on."""
 
+import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,9 @@ def _to_named_batch(pictures: list[tuple[Tensor, str]]) -> Batch:
     return Batch(torch.stack([image for image, _ in pictures]), name=[name for _, name in pictures])
 
 
-def _one_thread(_: int) -> None:
+def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches workers too; the step that it waits for needs them
 
 
 class ImageDataModule(lightning.LightningDataModule):
@@ -108,7 +110,7 @@ class ImageDataModule(lightning.LightningDataModule):
             batch_sampler=StepBatchSampler(self.batch_size, start, rank, world),
             collate_fn=_to_batch,
             num_workers=self.num_workers,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_start_worker,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )

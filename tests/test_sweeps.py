@@ -10,6 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 import sweeps
+from codec.runs import run_name
 
 FILES = sorted((Path(__file__).parents[1] / "sweeps").glob("*.yaml"))
 MODELS = {
@@ -57,7 +58,8 @@ def test_what_the_agent_runs_composes(file: Path) -> None:
 
     sweep = yaml.safe_load(file.read_text())
     model = file.stem.removesuffix("_mse").removesuffix("_ms_ssim")
-    folders, ladder = set(), []
+    folders: set[str] = set()
+    ladder: list[float] = []
     GlobalHydra.instance().clear()
     with initialize_config_module("conf", version_base="1.3"):
         for line in agent_commands(sweep):
@@ -69,7 +71,7 @@ def test_what_the_agent_runs_composes(file: Path) -> None:
             assert config.loss.distortion.path.endswith("ms_ssim" if "ms_ssim" in file.stem else "mse_255")
             assert config.loss.lmbda == config.model.lmbda and config.model.lmbda in config.ladder
             assert (128 if config.model.lmbda in list(config.ladder)[: 4 if "mbt" in model else 5] else 192) == config.model.N
-            folders.add(codec.runs.run_name(config.hydra.overrides.task))
+            folders.add(run_name(config.hydra.overrides.task))
             ladder = list(config.ladder)
     assert sweep["parameters"]["model.lmbda"]["values"] == ladder  # and nothing that the ladder lacks
     assert len(folders) == len(ladder)  # one run directory a point

@@ -86,7 +86,9 @@ def segments(folder: RunFolder) -> list[list]:
 
 
 def test_wandb_offline_holds_what_the_log_holds_once(offline):
-    log = {int(row["step"]): {k: float(v) for k, v in row.items() if v and k != "step"} for row in read(offline.metrics_file)}
+    log = {
+        int(row.pop("step")): {name: float(value) for name, value in row.items() if value} for row in read(offline.metrics_file)
+    }
     assert list(log) == [2, 4, 6, 8]
     assert [step for step, row in log.items() if "val/loss" in row] == [VAL_EVERY, 2 * VAL_EVERY]
     first, second = segments(offline)

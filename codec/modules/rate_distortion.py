@@ -110,7 +110,8 @@ class RateDistortionModule(lightning.LightningModule):
         output = self.codec(batch.image)
         terms = self.loss(output, batch.image)
         values = {"val/loss": terms.loss, "val/bpp": terms.bpp, "val/psnr": terms.psnr(), "val/mse": terms.mse}
-        values["step"] = torch.tensor(float(self.global_step))  # the loggers' axis: Lightning's own is one behind
+        # The loggers' axis: Lightning's own is one behind.
+        self.log("step", float(self.global_step), reduce_fx="max", on_step=False, on_epoch=True, batch_size=1)
         self.log_dict(values, batch_size=len(batch.image), sync_dist=True, on_step=False, on_epoch=True)
         return {"x_hat": output.x_hat, "bpp": terms.bpp, "psnr": terms.psnr()}
 

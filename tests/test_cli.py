@@ -1,0 +1,182 @@
+"""The command line: quick, one line for a mistake, the same run for the same question."""
+
+import ast
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+from hydra import compose, initialize_config_module
+from hydra.utils import instantiate
+
+TINY = [
+    "steps=4", "val_every=2", "save_every=2", "log_every=2", "model.N=8", "model.M=12", "data.crop=64", "data.batch_size=2",
+    "data.sources.dead_leaves.num_pictures=2", "data.sources.dead_leaves.size=96", "schedule.warmup=1", "test.baselines=[jpeg]",
+]  # fmt: skip
+
+
+def codec(*words, cwd=None):
+    """The command in a process of its own."""
+    return subprocess.run([sys.executable, "-m", "codec", *words], capture_output=True, text=True, cwd=cwd or REPOSITORY)
+
+
+def test_help_takes_less_than_a_second():
+    for words in (["--help"], ["train", "--help"]):
+        begun = time.perf_counter()
+        assert codec(*words).returncode == 0
+        assert time.perf_counter() - begun < 1
+
+
+def test_imports_point_one_way():
+    """types <- layers <- entropy <- models; losses and metrics know no module; only command files know Hydra."""
+    below = {
+        "codec.types": [],
+        "codec.layers": ["codec.types"],
+        "codec.entropy": ["codec.types", "codec.layers"],
+        "codec.models": ["codec.types", "codec.layers", "codec.entropy"],
+        "codec.losses": ["codec.types", "codec.metrics"],
+        "codec.metrics": ["codec.types", "codec.results", "data"],
+        "codec.modules": ["codec.types", "codec.losses", "codec.models.base", "codec.entropy.coder", "codec.schedules"],
+        "data": ["codec.types"],
+    }
+    commands = {"codec/train.py", "codec/evaluate.py", "codec/bench.py"}
+    for path in sorted([*REPOSITORY.glob("codec/**/*.py"), *REPOSITORY.glob("data/**/*.py")]):
+        name = str(path.relative_to(REPOSITORY))
+        module = name.removesuffix(".py").replace("/", ".")
+        layer = next((layer for layer in below if module == layer or module.startswith(layer + ".")), None)
+        for node in ast.walk(ast.parse(path.read_text())):
+            imported = [node.module] if isinstance(node, ast.ImportFrom) else []
+            imported += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for other in imported:
+                assert other.split(".")[0] not in ("hydra", "omegaconf") or name in commands, f"{name} imports {other}"
+                if layer and other.split(".")[0] in ("codec", "data"):
+                    allowed = [*below[layer], layer]
+                    assert any(other == a or other.startswith(a + ".") for a in allowed), f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "conf").glob("*/*.yaml")), ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_every_config_composes_and_instantiates(path, tmp_path):
+    import codec.train  # noqa: F401  its resolvers
+
+    group, choice = path.parent.name, path.stem
+    with initialize_config_module("conf", version_base="1.3"):
+        if group == "data" and choice in ("kodak", "photographs"):
+            assert compose("eval", [f"data={choice}"]).data.name == choice
+            return
+        overrides = [f"{group}={choice}", *(["model.lmbda=8.73"] if choice == "ms_ssim" else [])]
+        cfg = compose("train", [*overrides, f"run_dir={tmp_path}"])
+    instantiate(cfg.loss)
+    instantiate(cfg.schedule)
+    assert cfg.model.N >= 64 and min(cfg.ladder) <= cfg.model.lmbda <= max(cfg.ladder)
+    if group == "data" and choice == "offline":
+        assert len(instantiate(cfg.data).sample_crops(2)) == 2
+
+
+def test_the_papers_widths_follow_lambda():
+    import codec.train  # noqa: F401
+
+    with initialize_config_module("conf", version_base="1.3"):
+        for experiment, last_narrow, first_wide in (
+            ("bmshj2018_factorized", 0.0250, 0.0483),
+            ("bmshj2018_hyperprior", 0.0250, 0.0483),
+            ("mbt2018_mean", 0.0130, 0.0250),
+        ):
+            for lmbda, widths in ((last_narrow, (128, 192)), (first_wide, (192, 320))):
+                cfg = compose("train", [f"experiment={experiment}", f"model.lmbda={lmbda}", "run_dir=x"])
+                assert widths == (cfg.model.N, cfg.model.M)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A tiny run of two points of a sweep, from photographs to the report."""
+    folder = tmp_path_factory.mktemp("runs")
+    done = codec("train", "-m", *TINY, "model.lmbda=0.03,0.01", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_a_sweep_ends_with_files_figures_and_one_plot(finished):
+    folder, output = finished
+    runs = [path.parent for path in folder.glob("runs/quickstart/*/run.json")]
+    assert len(runs) == 2 and len(list(folder.glob("runs/quickstart/sweep_*.png"))) == 1
+    assert "plot over 2 points" in output and "at equal rate" in output
+    for run in runs:
+        assert {"config.yaml", "run.json", "metrics.csv", "checkpoints", "codec.safetensors", "results", "report"} <= {
+            path.name for path in run.iterdir()
+        }
+        results = json.loads((run / "results" / "photographs.json").read_text())
+        rows = results["points"][0]["images"]
+        assert len(rows) == 5
+        for row in rows:
+            file = run / "results" / "photographs" / f"{row['name']}.lic"
+            assert row["file_bpp"] == 8 * file.stat().st_size / (row["width"] * row["height"])
+        assert results["results"]["bpp"][0] == pytest.approx(sum(r["file_bpp"] for r in rows) / 5)
+        assert (run / "report" / "photographs_rd.png").stat().st_size > 10_000
+
+
+def test_the_same_question_finds_the_run_and_other_words_for_it_too(finished):
+    folder, _ = finished
+    done = codec("train", *TINY, "model.lmbda=0.030", cwd=folder)
+    assert done.returncode == 0 and "is finished: nothing to train" in done.stdout
+    assert len(list(folder.glob("runs/quickstart/*/run.json"))) == 2
+
+
+def test_a_trained_codec_codes_and_starts_another_run(finished, tmp_path):
+    folder, _ = finished
+    bundle = next(folder.glob("runs/quickstart/*/codec.safetensors"))
+    done = codec("train", *TINY, "model.lmbda=0.03", f"init_from={bundle}", f"run_dir={tmp_path / 'run'}", cwd=folder)
+    assert done.returncode == 0 and f"weights from {bundle}" in done.stdout.replace("\n", "")
+    wider = ["model.N=16", f"init_from={bundle}", f"run_dir={tmp_path / 'wider'}"]
+    done = codec("train", *TINY, "model.lmbda=0.03", *wider, cwd=folder)
+    assert done.returncode == 2 and "set the same model" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        (["train", "modle.lmbda=1"], "modle.lmbda"),
+        (["train", "model=vgg"], "Available options"),
+        (["train", "model.lmbda=30"], "published lambdas"),
+        (["train", "precision=16-mixed"], "expected auto, 32-true or bf16-mixed"),
+        (["train", "data=folder", "data.root=nowhere"], "no folder at nowhere"),
+        (["train", "data=kodak"], "a set to measure on"),
+        (["train", "-m", "trainer.devices=2", "seed=1,2"], "one device a point"),
+        (["train", "loss=ms_ssim", "model.lmbda=8.73", *TINY], "set data.crop=256"),
+        (["eval"], "neither run nor codec given"),
+        (["eval", "codec=missing.safetensors"], "no bundle at missing.safetensors"),
+        (["eval", "codec=LICENSE"], "is not a bundle"),
+        (["eval", "run=nowhere"], "no finished run at nowhere"),
+        (["compress", "nowhere.png", "out.lic"], "no file or folder at nowhere.png"),
+        (["import", "compressai", "nowhere.pth", "--out", "b"], "no checkpoint at nowhere.pth"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line(words, expected, tmp_path, monkeypatch, capsys):
+    from codec.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "LICENSE").write_text("no bundle")
+    assert main(words) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("codec: ") and expected in error and "\n" not in error, error
+
+
+def test_the_readmes_commands_are_commands():
+    """Every `codec …` line of the README parses, and what it overrides exists."""
+    from codec.cli import HYDRA_COMMANDS, _parser
+
+    lines = [line.strip() for line in Path(REPOSITORY / "README.md").read_text().splitlines()]
+    lines = [line.removeprefix("uv run ").split("#")[0] for line in lines]
+    commands = [line.split() for line in lines if line.startswith("codec ")]
+    assert len(commands) >= 8
+    import codec.train  # noqa: F401
+
+    for _, name, *words in commands:
+        if name in HYDRA_COMMANDS:
+            overrides = [word.split(",")[0] if "=[" not in word else word for word in words if word != "-m"]
+            with initialize_config_module("conf", version_base="1.3"):
+                compose(name, [*overrides, *(["run_dir=x"] if name == "train" else [])])
+        else:
+            _parser().parse_args([name, *words])
