@@ -60,7 +60,7 @@ def _their_step(model: nn.Module, lmbda: float) -> Callable[[Tensor], None]:
         aux_loss = model.aux_loss()  # type: ignore[operator]
         aux_loss.backward()
         auxiliary.step()
-        float(loss), float(aux_loss)  # which the example prints
+        loss.item(), aux_loss.item()  # which the example prints
 
     return step
 

@@ -180,3 +180,13 @@ def test_the_readmes_commands_are_commands():
                 compose(name, [*overrides, *(["run_dir=x"] if name == "train" else [])])
         else:
             _parser().parse_args([name, *words])
+
+
+@pytest.mark.parametrize("name", ["factorized", "hyperprior", "mean_scale"])
+def test_the_benchmark_measures_both_sides(name, capsys):
+    from codec.cli import main
+
+    tiny = ["model.N=8", "model.M=12", "batch_size=1", "crop=64", "steps=1", "rounds=1", "size=[64,64]"]
+    assert main(["bench", f"model={name}", *tiny]) == 0
+    output = capsys.readouterr().out
+    assert all(row in output for row in ("training step", "encode", "decode", "times as fast"))
