@@ -51,7 +51,10 @@ def print_table(ours: Results, others: Sequence[Results], console: Console) -> N
     table.add_row(*cells("mean", point.means(), [other.curve() for other in others]))
     console.print(table)
     bpp, quality = point.mean("file_bpp"), point.mean("psnr")
-    assert bpp is not None and quality is not None
+    assert bpp is not None
+    if quality is None:
+        console.print(f"[bold]{bpp:.3f} bpp; every picture came back exactly[/bold]")
+        return
     line = f"{quality:.2f} dB at {bpp:.3f} bpp"
     for other in others:
         reference = psnr_at_rate(other.curve(), bpp)
@@ -78,6 +81,8 @@ def write_rd_plot(learned: Sequence[Results], classical: Sequence[Results], path
         axes.plot(*np.array(other.curve()).T, "-", marker=".", linewidth=1.2, alpha=0.8, label=other.name)
     by_name: dict[str, list[tuple[float, float, str]]] = {}
     for result in learned:
+        if not result.curve():
+            continue  # every picture came back exactly: a point at infinity
         (bpp, quality), setting = result.curve()[0], result.points[0].setting
         by_name.setdefault(result.name, []).append((bpp, quality, f"λ {setting['lmbda']:g}" if "lmbda" in setting else ""))
     for name, points in by_name.items():
@@ -86,7 +91,7 @@ def write_rd_plot(learned: Sequence[Results], classical: Sequence[Results], path
         for bpp, quality, label in points:
             axes.annotate(label, (bpp, quality), xytext=(8, -12), textcoords="offset points")
     shipped = _shipped_results(learned[0].dataset)
-    highest = max(bpp for points in by_name.values() for bpp, _, _ in points)
+    highest = max((bpp for points in by_name.values() for bpp, _, _ in points), default=0)
     if shipped is not None:
         bpp, quality = shipped.curve()[0]
         axes.plot([bpp], [quality], "*", color="crimson", markersize=15, label="the shipped codec", zorder=6)
