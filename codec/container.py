@@ -41,13 +41,15 @@ def _varint(value: int) -> bytes:
 
 
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """The varint at a position, and where what follows it begins."""
+    """The varint at a position, and where what follows it begins; the shortest form of a number is its only one."""
     value = 0
     for place in range(MAX_VARINT):
         if at + place >= len(data):
             break
         byte = data[at + place]
         value |= (byte & 0x7F) << (7 * place)
+        if byte == 0 and place > 0:
+            break
         if byte < 0x80:
             return value, at + place + 1
     raise UserError("the file is damaged: its size cannot be read; get the file again")
@@ -59,6 +61,7 @@ def write_container(fingerprint: bytes, height: int, width: int, payload: bytes,
     Raises UserError for a picture of more than 2^27 pixels, which no reader would take.
     """
     _check_size(height, width)
+    assert len(fingerprint) == 8
     body = MAGIC + VERSION + fingerprint + _varint(height) + _varint(width) + payload + symbols_crc.to_bytes(4, "little")
     return body + zlib.crc32(body).to_bytes(4, "little")
 

@@ -1,5 +1,6 @@
 """`codec train`: compose, train, export, code the test set for real, report; with -m, one run a point and one plot."""
 
+import hashlib
 import math
 import os
 import sys
@@ -201,7 +202,8 @@ class SweepReport(Callback):
         first, dataset, baselines = self._points[0]
         ours = [Results.read(folder.results / f"{name}.json") for folder, name, _ in self._points if name == dataset]
         others = [Results.read(first.results / f"{dataset}_{name}.json") for name in baselines]
-        plot = first.path.parent / f"sweep_{run_name([folder.path.name + '=' for folder, _, _ in self._points])}.png"
+        names = " ".join(sorted(folder.path.name for folder, _, _ in self._points))
+        plot = first.path.parent / f"sweep_{hashlib.sha256(names.encode()).hexdigest()[:8]}.png"
         write_rd_plot(ours, others, plot)
         for result in sorted(ours, key=lambda result: result.curve()):
             (bpp, quality), setting = result.curve()[0], result.points[0].setting

@@ -75,6 +75,7 @@ class SymbolWriter:
 
     def write(self, symbols: np.ndarray, indices: np.ndarray, tables: Tables) -> float:
         """Append int32 symbols [n], each by the table of its index [n]; returns their ideal bits at those tables."""
+        assert symbols.dtype == np.int32  # beyond it, an escape has no length
         models = _models_of(tables)
         places = symbols.astype(np.int64) - tables.offsets[indices]
         escape = tables.lengths[indices] - 1
@@ -167,6 +168,9 @@ class SymbolReader:
         return np.where(magnitudes & 1, -1 - magnitudes // 2, magnitudes // 2 + ends)
 
     def finish(self) -> None:
-        """Raises UserError where the payload goes on behind its last symbol."""
+        """Raises UserError where the payload goes on behind its last symbol, by two words or more.
+
+        One word more cannot be told from the coder's own state; the file's checksum sees it.
+        """
         if not self._decoder.maybe_exhausted():
             raise UserError("the file is damaged: its payload goes on behind its last symbol; get the file again")

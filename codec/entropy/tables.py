@@ -17,7 +17,9 @@ from codec.types import UserError
 
 PRECISION = 16
 TOTAL = 1 << PRECISION
-MAX_ENTRIES = 1 << 14  # of one table; what lies beyond is left to the escape
+MAX_ENTRIES = 1 << 14  # of one table
+REACH = MAX_ENTRIES // 2 - 1  # symbols on each side of 0 in a table; what lies beyond is left to the escape
+MAX_TABLES = (1 << 15) - 1  # the coder sorts symbols by a 16-bit index
 TAIL_MASS = 1e-9  # CompressAI's: the support of a table holds all but this
 
 
@@ -38,7 +40,7 @@ class Tables:
         lengths = self.lengths.astype(np.int64)
         sound = (
             self.counts.ndim == self.lengths.ndim == self.offsets.ndim == 1
-            and len(self.lengths) == len(self.offsets) > 0
+            and 0 < len(self.lengths) == len(self.offsets) <= MAX_TABLES
             and bool(((lengths >= 2) & (lengths <= MAX_ENTRIES)).all())
             and lengths.sum() == len(self.counts)
             and bool((self.counts >= 1).all())
@@ -81,6 +83,7 @@ def quantize_pmf(pmf: np.ndarray, tail: float) -> np.ndarray:
     most. In float64 on the CPU, so that every machine makes the same tables.
     """
     p = np.append(np.maximum(pmf.astype(np.float64), 0), max(float(tail), 0.0))
+    assert 0 < p.sum() < np.inf  # false for NaN too
     p /= p.sum()
     low, high = 0.0, 2.0 * TOTAL
     for _ in range(60):
@@ -96,27 +99,30 @@ def quantize_pmf(pmf: np.ndarray, tail: float) -> np.ndarray:
 
 
 def _ragged(tables: list[tuple[int, np.ndarray, float]]) -> Tables:
-    """Tables from (offset, pmf, tail) of each; one that is too long loses both ends to the escape."""
-    counts, offsets = [], []
-    for offset, pmf, tail in tables:
-        cut = max(0, len(pmf) + 1 - MAX_ENTRIES + 1) // 2
-        kept = pmf[cut : len(pmf) - cut]
-        counts.append(quantize_pmf(kept, tail + pmf.sum() - kept.sum()))
-        offsets.append(offset + cut)
+    """Tables from (offset, pmf, tail) of each."""
+    counts = [quantize_pmf(pmf, tail) for _, pmf, tail in tables]
     lengths = np.array([len(c) for c in counts], dtype=np.int32)
-    return Tables(np.concatenate(counts), lengths, np.array(offsets, dtype=np.int32))
+    return Tables(np.concatenate(counts), lengths, np.array([offset for offset, _, _ in tables], dtype=np.int32))
+
+
+_NOT_FINITE = "the codec's factorized density holds NaN or infinity; expected finite weights; take an earlier checkpoint"
 
 
 def factorized_tables(likelihood: Callable[[Tensor], Tensor], medians: Tensor, tails: Tensor) -> Tables:
     """One table a channel of a factorized density (PAPERS.md E13).
 
     likelihood: of samples float64 [C, 1, n]. medians: [C]; symbol k stands for median + k. tails: [C, 2], the lower and
-    upper quantile between which the density is tabulated.
+    upper quantile between which the density is tabulated, 8191 symbols on each side at most.
+    Raises UserError where any of them is not finite.
     """
-    below = torch.ceil(medians - tails[:, 0]).clamp(0, MAX_ENTRIES).long()
-    above = torch.ceil(tails[:, 1] - medians).clamp(0, MAX_ENTRIES).long()
+    if not (torch.isfinite(medians).all() and torch.isfinite(tails).all()):
+        raise UserError(_NOT_FINITE)
+    below = torch.ceil(medians - tails[:, 0]).clamp(0, REACH).long()
+    above = torch.ceil(tails[:, 1] - medians).clamp(0, REACH).long()
     symbols = torch.arange(-int(below.max()), int(above.max()) + 1, dtype=torch.float64)
     pmf = likelihood((medians.double()[:, None] + symbols)[:, None])[:, 0].numpy()
+    if not np.isfinite(pmf).all():
+        raise UserError(_NOT_FINITE)
     first = int(below.max())
     rows = []
     for channel in range(len(pmf)):
@@ -130,10 +136,11 @@ def gaussian_tables(scale_table: Tensor) -> Tables:
     """One symmetric table a scale, of a Gaussian integrated over unit intervals (PAPERS.md E13)."""
     rows = []
     for scale in scale_table.double().tolist():
-        centre = int(np.ceil(scale * -norm.ppf(TAIL_MASS / 2)))
+        centre = min(int(np.ceil(scale * -norm.ppf(TAIL_MASS / 2))), REACH)
         distance = np.abs(np.arange(-centre, centre + 1, dtype=np.float64))
         cdf = [0.5 * erfc((distance + shift) / (scale * np.sqrt(2))) for shift in (-0.5, 0.5)]
-        rows.append((-centre, cdf[0] - cdf[1], TAIL_MASS))
+        pmf = cdf[0] - cdf[1]
+        rows.append((-centre, pmf, max(1 - pmf.sum(), TAIL_MASS)))
     return _ragged(rows)
 
 

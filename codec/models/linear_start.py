@@ -104,6 +104,7 @@ def _start_entropy_model(codec: Codec, y: Tensor) -> None:
         return
     head = [layer for layer in codec.h_s.children() if isinstance(layer, nn.Conv2d)][-1]
     assert head.bias is not None
+    head.weight.mul_(SPARE_GAIN)  # what a fresh h_s makes of z would only spoil the scales
     head.bias.zero_()
     # Scales come first; the means that follow in the mean-scale model start at zero.
     head.bias[: len(deviations)] = deviations
