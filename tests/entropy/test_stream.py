@@ -164,7 +164,7 @@ def test_ten_million_symbols_out_of_nothing_are_refused_at_once(tables, payload)
     start = time.perf_counter()
     with pytest.raises(UserError, match="damaged"):
         SymbolReader(payload).read(indices, tables)
-    assert time.perf_counter() - start < 3
+    assert time.perf_counter() - start < 10  # 0.5 s on two free cores
 
 
 def test_a_symbol_beyond_32_bits_is_refused():

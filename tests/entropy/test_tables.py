@@ -152,7 +152,7 @@ HALVES = np.full(4, TOTAL // 2, dtype=np.uint16)  # two tables of two entries
         (HALVES, _int32(2, 2), _int32(0, -(2**31))),
         (HALVES[:, None], _int32(2, 2), _int32(0, 0)),
         (HALVES, np.int32(4), np.int32(0)),
-        (np.array([TOTAL - 1, 1, TOTAL // 2, 0], dtype=np.uint16), _int32(2, 2), _int32(0, 0)),
+        (np.array([TOTAL // 2, TOTAL // 2, 0], dtype=np.uint16), _int32(3), _int32(0)),  # sums rightly with a count of 0
         (np.full(TOTAL, 1, dtype=np.uint16), _int32(TOTAL), _int32(0)),  # longer than a table may be
         (
             np.full(2 * MAX_TABLES + 2, TOTAL // 2, dtype=np.uint16),
