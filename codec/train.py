@@ -79,6 +79,8 @@ def _check(cfg: DictConfig) -> None:
         classical_codec(name)
     if cfg.init not in ("pca", "random"):
         raise UserError(f"init={cfg.init}; expected pca or random; set init")
+    if cfg.init == "pca" and not cfg.loss.distortion.path.endswith(".mse_255"):
+        raise UserError("init=pca with a loss other than MSE: its quantisation step follows from lmbda * MSE; set init=random")
     low, high = min(cfg.ladder) / 10, max(cfg.ladder) * 10
     if not low <= cfg.model.lmbda <= high:
         raise UserError(
