@@ -37,14 +37,17 @@ class RecordRates(lightning.Callback):
         self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
 
-def fit(folder, steps, *, resume=None, workers=0, schedule=None, extra=(), stop_at=None, seed=3, val_every=4):
+def fit(
+    folder, steps, *, resume=None, workers=0, schedule=None, extra=(), stop_at=None, seed=3, val_every=4, method="muon"
+):
     """A tiny hyperprior after `steps` steps, or stopped at an earlier one; checkpoints every 5 steps in folder."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     codec = build_model("hyperprior", N=4, M=6)
     module = RateDistortionModule(
-        codec, RateDistortion(mse_255, 0.01), schedule or Schedule(), lr=1e-2, quantiles_lr=1e-2, clip_norm=1.0, seed=seed
-    )
+        codec, RateDistortion(mse_255, 0.01), schedule or Schedule(),
+        method=method, lr=1e-2, quantiles_lr=1e-2, clip_norm=1.0, seed=seed,
+    )  # fmt: skip
     data = ImageDataModule({"leaves": Leaves(3, 96, 1)}, {"leaves": 1.0}, 2, 64, workers, seed, "photographs", "datasets")
     trainer = lightning.Trainer(
         accelerator="cpu", max_steps=stop_at or steps, max_epochs=-1, val_check_interval=val_every, limit_val_batches=1,
@@ -60,8 +63,8 @@ def same(a, b):
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_resumed_run_equals_a_straight_one(tmp_path, workers):
+@pytest.mark.parametrize("workers, method", [(0, "adam"), (0, "muon"), (2, "adam")])
+def test_a_resumed_run_equals_a_straight_one(tmp_path, workers, method):
     """Stops before, at and behind a validation that reduces the rate (patience 0 on a loss that cannot fall)."""
 
     def plateau():
@@ -70,14 +73,14 @@ def test_a_resumed_run_equals_a_straight_one(tmp_path, workers):
         return schedule
 
     straight_rates = RecordRates()
-    straight = fit(tmp_path / "straight", 14, workers=workers, schedule=plateau(), extra=[straight_rates])
+    straight = fit(tmp_path / "straight", 14, workers=workers, method=method, schedule=plateau(), extra=[straight_rates])
     assert len(set(straight_rates.rates)) == 4
     for stop in (7, 8, 9) if workers == 0 else (8,):
         folder = tmp_path / f"stopped_{stop}"
-        fit(folder, 14, workers=workers, schedule=plateau(), stop_at=stop)
+        fit(folder, 14, workers=workers, method=method, schedule=plateau(), stop_at=stop)
         rates = RecordRates()
         resumed = fit(
-            folder, 14, workers=workers, schedule=plateau(), resume=folder / "last.ckpt", extra=[rates]
+            folder, 14, workers=workers, method=method, schedule=plateau(), resume=folder / "last.ckpt", extra=[rates]
         )
         assert rates.rates == straight_rates.rates[stop:]
         assert same(resumed, straight)
@@ -93,9 +96,10 @@ def test_a_checkpoint_holds_plain_values_and_no_tables(tmp_path):
     assert {path.name for path in tmp_path.glob("*.ckpt*")} == {"last.ckpt", "best.ckpt"}
 
 
-def test_an_infinite_gradient_changes_nothing_but_the_counter(tmp_path):
-    before = fit(tmp_path / "a", 3, val_every=100)
-    after = fit(tmp_path / "b", 4, val_every=100, extra=[SpoilGradients({3})])
+@pytest.mark.parametrize("method", ["adam", "muon"])
+def test_an_infinite_gradient_changes_nothing_but_the_counter(tmp_path, method):
+    before = fit(tmp_path / "a", 3, val_every=100, method=method)
+    after = fit(tmp_path / "b", 4, val_every=100, extra=[SpoilGradients({3})], method=method)
     assert int(after.skipped_steps) == 1 and int(after.skipped_in_a_row) == 1 and int(after.first_skipped_step) == 3
     assert same(before.codec, after.codec)
     states = [m.optimizers().state_dict()["state"] for m in (before, after)]

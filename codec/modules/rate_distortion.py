@@ -6,25 +6,31 @@ import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 
 from codec.entropy.coder import Noise, uniform_noise
 from codec.losses.rate_distortion import LossTerms, RateDistortion
 from codec.models.base import Codec
+from codec.optimizers import MuonAdam
 from codec.schedules import Schedule
 from codec.types import Batch, UserError
 
 MAX_SKIPPED_IN_A_ROW = 10
 
 
+def _gradient_norm(parameters: list[nn.Parameter]) -> Tensor:
+    return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+
 class RateDistortionModule(lightning.LightningModule):
     """Fits a codec to rate + lmbda * distortion, and its quantiles to the auxiliary loss.
 
-    One Adam with two parameter groups stands for the papers' two optimizers: the auxiliary loss moves nothing but the
-    quantiles, and nothing else moves them. A step whose gradient is not finite is skipped on the device.
+    One optimizer with a parameter group of the quantiles stands for the papers' two: the auxiliary loss moves nothing but
+    the quantiles, and nothing else moves them. A step whose gradient is not finite is skipped on the device.
 
+    method: "adam" as in the papers, or "muon" for the weights of the convolutions and Adam for the rest.
     lr, quantiles_lr: of the networks and densities, and of the quantiles; schedule acts on the first alone.
-    clip_norm: limit on the gradient norm of the first group, or None.
+    clip_norm: limit on the gradient norm of all but the quantiles, or None.
     noise: where the noise of training comes from.
     """
 
@@ -34,6 +40,7 @@ class RateDistortionModule(lightning.LightningModule):
         loss: RateDistortion,
         schedule: Schedule,
         *,
+        method: str,
         lr: float,
         quantiles_lr: float,
         clip_norm: float | None,
@@ -44,6 +51,9 @@ class RateDistortionModule(lightning.LightningModule):
         self.codec = codec
         self.loss = loss
         self.schedule = schedule
+        if method not in ("adam", "muon"):
+            raise UserError(f"optim.method={method}; expected adam or muon; set optim.method")
+        self.method = method
         self.lr, self.quantiles_lr, self.clip_norm = lr, quantiles_lr, clip_norm
         self.seed = seed
         self.noise = noise
@@ -59,14 +69,20 @@ class RateDistortionModule(lightning.LightningModule):
         quantiles = [density.quantiles for _, density in self.codec.densities()]
         of_quantiles = {id(p) for p in quantiles}
         others = [p for p in self.codec.parameters() if p.requires_grad and id(p) not in of_quantiles]
-        groups = [{"params": others, "lr": self.lr}, {"params": quantiles, "lr": self.quantiles_lr}]
-        return Adam(groups, fused=True)
+        # As Jordan 2024: the layers that read and write the picture are Adam's.
+        convolutions = [p for p in others if self.method == "muon" and p.ndim == 4 and 3 not in p.shape[:2]]
+        of_convolutions = {id(p) for p in convolutions}
+        groups: list[dict[str, Any]] = [{"params": [p for p in others if id(p) not in of_convolutions], "lr": self.lr}]
+        if convolutions:
+            groups.append({"params": convolutions, "lr": self.lr, "muon": True})
+        return MuonAdam([*groups, {"params": quantiles, "lr": self.quantiles_lr}])  # the quantiles are the last group
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Noise as a function of (seed, step, rank): a resumed run draws what an uninterrupted one does.
         micro_batch = batch_idx % self.trainer.accumulate_grad_batches
         torch.manual_seed(hash((self.seed, self.global_step, micro_batch, self.global_rank)) & 0x7FFFFFFF)
-        self.optimizers().param_groups[0]["lr"] = self.lr * self.schedule.factor(self.global_step)  # type: ignore[union-attr]
+        for group in self.optimizers().param_groups[:-1]:  # type: ignore[union-attr]
+            group["lr"] = self.lr * self.schedule.factor(self.global_step)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         terms = self.loss(self.codec(batch.image, self.noise), batch.image)
@@ -81,12 +97,13 @@ class RateDistortionModule(lightning.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        grads = [[p.grad for p in group["params"] if p.grad is not None] for group in optimizer.param_groups]
-        norm = nn.utils.get_total_norm(grads[0])
-        bad = ~torch.isfinite(norm + nn.utils.get_total_norm(grads[1]))
+        *groups, quantiles = (group["params"] for group in optimizer.param_groups)
+        networks = [p for group in groups for p in group]
+        norm = _gradient_norm(networks)
+        bad = ~torch.isfinite(norm + _gradient_norm(quantiles))
         if self.clip_norm is not None:
-            nn.utils.clip_grads_with_norm_(optimizer.param_groups[0]["params"], self.clip_norm, norm)
-        # Fused Adam leaves parameters, moments and its own clock alone where found_inf is 1.
+            nn.utils.clip_grads_with_norm_(networks, self.clip_norm, norm)
+        # The optimizer leaves parameters, moments and its own clock alone where found_inf is 1.
         optimizer.grad_scale = None  # type: ignore[attr-defined]
         optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
         self.first_skipped_step.copy_(
