@@ -18,7 +18,7 @@ from torch import Tensor
 from codec.entropy.density import FactorizedDensity
 from codec.entropy.stream import SymbolReader, SymbolWriter
 from codec.entropy.tables import Tables, scale_index
-from codec.layers.full_precision import at_least_float32
+from codec.layers.mixed_precision import at_least_float32
 from codec.types import UserError
 
 Noise = Callable[[Tensor], Tensor]

@@ -12,16 +12,17 @@ from torch import Tensor, nn
 
 from codec.entropy.coder import LatentCoder
 from codec.entropy.density import FactorizedDensity
-from codec.layers.full_precision import GDN, PictureConv2d, PictureConvTranspose2d
+from codec.layers.gdn import GDN
+from codec.layers.mixed_precision import Conv2d, ConvTranspose2d, PictureConv2d, PictureConvTranspose2d
 from codec.models.base import Codec
 
 
-def conv(inputs: int, outputs: int, kernel: int = 5, stride: int = 2) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2)
+def conv(inputs: int, outputs: int, kernel: int = 5, stride: int = 2) -> Conv2d:
+    return Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2)
 
 
-def deconv(inputs: int, outputs: int, kernel: int = 5, stride: int = 2) -> nn.ConvTranspose2d:
-    return nn.ConvTranspose2d(inputs, outputs, kernel, stride, padding=kernel // 2, output_padding=stride - 1)
+def deconv(inputs: int, outputs: int, kernel: int = 5, stride: int = 2) -> ConvTranspose2d:
+    return ConvTranspose2d(inputs, outputs, kernel, stride, padding=kernel // 2, output_padding=stride - 1)
 
 
 def analysis_transform(N: int, M: int) -> nn.Sequential:

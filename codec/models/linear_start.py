@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codec.entropy.density import FactorizedDensity
-from codec.layers.full_precision import GDN
+from codec.layers.gdn import GDN
 from codec.models.base import Codec
 from codec.models.hyperprior import ScaleHyperprior
 from codec.types import UserError
