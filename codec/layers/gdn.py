@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from codec.layers.mixed_precision import at_least_float32
+from codec.layers.mixed_precision import at_least_float32, under_bf16
 
 CACHED_BYTES = 2**19  # of one temporary: several of them stay in a core's cache of second level
 
@@ -29,21 +29,21 @@ class _BlockedGDN(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, inverse: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, gamma: Tensor, beta: Tensor, inverse: bool, dtype: torch.dtype) -> Tensor:
         rows = _rows(x)
-        result, factors = torch.empty_like(rows), torch.empty_like(rows)
+        result, factors = (torch.empty_like(rows, dtype=dtype) for _ in range(2))
         for x_block, result_block, factor_block in _blocks(rows, result, factors):
             wide = at_least_float32(x_block)
             norm = torch.addmm(beta, wide.square(), gamma.t())
             factor = norm.sqrt_() if inverse else norm.rsqrt_()
             factor_block.copy_(factor)
             result_block.copy_(wide * factor)
-        ctx.save_for_backward(rows, factors, gamma)
+        ctx.save_for_backward(rows.to(dtype), factors, gamma)
         ctx.inverse = inverse
         return result.unflatten(0, (x.size(0), *x.shape[2:])).permute(0, 3, 1, 2)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # type: ignore[override]
         rows, factors, gamma = ctx.saved_tensors
         weights = gamma.to(rows.dtype)
         of_rows = torch.empty_like(rows)
@@ -57,7 +57,7 @@ class _BlockedGDN(torch.autograd.Function):
             of_gamma += of_norm.t() @ x.square()
             of_beta += of_norm.sum(0, dtype=gamma.dtype)
         shape = (gradient.size(0), *gradient.shape[2:])
-        return of_rows.unflatten(0, shape).permute(0, 3, 1, 2), of_gamma / 2, of_beta / 2, None
+        return of_rows.unflatten(0, shape).permute(0, 3, 1, 2), of_gamma / 2, of_beta / 2, None, None
 
 
 def _blocks(*maps: Tensor) -> Any:
@@ -74,9 +74,10 @@ class GDN(compressai.layers.GDN):
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        dtype = torch.bfloat16 if under_bf16(x) else x.dtype
         with torch.autocast(x.device.type, enabled=False):
             gamma, beta = self.gamma_reparam(self.gamma), self.beta_reparam(self.beta)
             if torch.compiler.is_compiling():  # which fuses the formula itself
                 norm = F.conv2d(at_least_float32(x * x), gamma[:, :, None, None], beta)
-                return x * (norm.sqrt() if self.inverse else norm.rsqrt()).to(x.dtype)
-            return _BlockedGDN.apply(x.contiguous(memory_format=torch.channels_last), gamma, beta, self.inverse)
+                return x * (norm.sqrt() if self.inverse else norm.rsqrt()).to(dtype)
+            return _BlockedGDN.apply(x.contiguous(memory_format=torch.channels_last), gamma, beta, self.inverse, dtype)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from codec.layers.mixed_precision import Conv2d, ConvTranspose2d, rounded_with_feedback
+from codec.layers.mixed_precision import CACHED_PLACES, Conv2d, ConvTranspose2d, PictureConvTranspose2d, rounded_with_feedback
 
 
 def conv(x, weight):
@@ -49,3 +49,30 @@ def test_without_autocast_the_layer_is_torchs(layer):
     assert low.dtype == torch.bfloat16 and torch.allclose(low.float(), theirs, atol=0.02)
     low.float().sum().backward()
     assert layer.weight.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (3, 5), (2 * CACHED_PLACES // 64 + 1, 64), (2, CACHED_PLACES + 1)])
+@pytest.mark.parametrize("kernel, stride, padding, output_padding", [(5, 2, 2, 1), (3, 1, 1, 0), (4, 3, 0, 2)])
+def test_the_layer_that_writes_a_picture_is_a_transposed_convolution(height, width, kernel, stride, padding, output_padding):
+    torch.manual_seed(0)
+    layer = PictureConvTranspose2d(6, 3, kernel, stride, padding, output_padding).double()
+    x = torch.randn(2, 6, height, width, dtype=torch.float64, requires_grad=True)
+    theirs = torch.nn.ConvTranspose2d.forward(layer, x)
+    weights = torch.randn_like(theirs)
+    leaves = [x, layer.weight, layer.bias]
+    expected = torch.autograd.grad((theirs * weights).sum(), leaves)
+    ours = layer(x)
+    torch.testing.assert_close(ours, theirs)
+    for gradient, wanted in zip(torch.autograd.grad((ours * weights).sum(), leaves), expected, strict=True):
+        torch.testing.assert_close(gradient, wanted)
+
+
+def test_a_picture_is_written_in_float32_from_bf16():
+    torch.manual_seed(0)
+    layer = PictureConvTranspose2d(8, 3, 5, 2, padding=2, output_padding=1)
+    x = torch.randn(1, 8, 8, 8).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        picture = layer(x.requires_grad_())
+    assert torch.allclose(picture, layer(x.detach().float()), atol=1e-6)
+    picture.sum().backward()
+    assert x.grad.dtype == torch.bfloat16 and layer.weight.grad.dtype == torch.float32
