@@ -46,7 +46,8 @@ def evaluate(bundle: Path, pictures: Sequence[TestImage], dataset: str, files: P
         )
     missing = {"ms_ssim": "some pictures have a side under 161 pixels"} if any(r.ms_ssim is None for r in rows) else {}
     missing |= equal_pictures([point])
-    return Results(config.get("experiment_name", facts["model"]), description, dataset, [point], missing)
+    name = " ".join(filter(None, (config.get("experiment_name"), facts["model"])))
+    return Results(name, description, dataset, [point], missing)
 
 
 def _measure(encoder: Bundle, decoder: Bundle, picture: TestImage, files: Path) -> ImageRow:

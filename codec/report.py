@@ -13,9 +13,12 @@ from torch import Tensor
 
 from codec.bundle import Bundle
 from codec.coding import decode
+from codec.metrics.bd_rate import bd_rate
 from codec.metrics.classical import CLASSICAL
+from codec.metrics.published import published_curves
 from codec.metrics.quality import psnr
 from codec.results import ImageRow, Results, psnr_at_rate
+from codec.types import UserError
 from data.testsets import TestImage
 
 SHIPPED_RESULTS = Path(__file__).parent / "shipped"
@@ -63,6 +66,21 @@ def print_table(ours: Results, others: Sequence[Results], console: Console) -> N
     console.print(f"[bold]{line} at equal rate[/bold]" if others else f"[bold]{line}[/bold]")
 
 
+def print_savings(learned: Sequence[Results], classical: Sequence[Results], console: Console) -> None:
+    """What the curve of each codec of a sweep saves against every other curve of the set, or why that cannot be said."""
+    others = {other.name: other.curve() for other in classical} | published_curves(learned[0].dataset)
+    for name in dict.fromkeys(result.name for result in learned):
+        ours = [point for result in learned if result.name == name for point in result.curve()]
+        for other, curve in others.items():
+            try:
+                saving = bd_rate(curve, ours)
+            except UserError as reason:
+                console.print(f"{name}: no BD-rate against {other}: {reason}")
+            else:
+                low, high = saving.interval
+                console.print(f"{name}: BD-rate {saving.percent:+.1f} % against {other}, from {low:.1f} to {high:.1f} dB")
+
+
 def _shipped_results(dataset: str) -> Results | None:
     """The shipped codec's own results on that set, where they ship."""
     path = SHIPPED_RESULTS / f"{dataset}.json"
@@ -70,7 +88,10 @@ def _shipped_results(dataset: str) -> Results | None:
 
 
 def write_rd_plot(learned: Sequence[Results], classical: Sequence[Results], path: Path) -> None:
-    """PSNR over bits per pixel: learned codecs as points joined by name, classical codecs as lines, the shipped codec."""
+    """PSNR over bits per pixel: learned codecs as points joined by name, the others as lines, the shipped codec.
+
+    The others are the classical codecs, solid, and what was published on the set, dashed.
+    """
     import matplotlib  # here: half a second that not every command needs
 
     matplotlib.use("agg")
@@ -79,6 +100,8 @@ def write_rd_plot(learned: Sequence[Results], classical: Sequence[Results], path
     figure, axes = plt.subplots(figsize=(7.2, 5), dpi=150, layout="constrained")
     for other in classical:
         axes.plot(*np.array(other.curve()).T, "-", marker=".", linewidth=1.2, alpha=0.8, label=other.name)
+    for name, curve in published_curves(learned[0].dataset).items():
+        axes.plot(*np.array(curve).T, "--", linewidth=1, alpha=0.8, label=f"{name}, published")
     by_name: dict[str, list[tuple[float, float, str]]] = {}
     for result in learned:
         if not result.curve():
@@ -104,7 +127,7 @@ def write_rd_plot(learned: Sequence[Results], classical: Sequence[Results], path
     axes.set_ylabel("PSNR in dB, RGB of 8 bits, mean over pictures")
     axes.set_title(f"{learned[0].dataset}: {len(learned[0].points[0].images)} pictures")
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower right", fontsize="small")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
     plt.close(figure)

@@ -31,7 +31,7 @@ from codec.metrics.classical import classical_codec
 from codec.models import build_model
 from codec.models.linear_start import start_as_transform_codec
 from codec.modules.rate_distortion import RateDistortionModule
-from codec.report import print_table, write_rd_plot
+from codec.report import print_savings, print_table, write_rd_plot
 from codec.results import Results
 from codec.runs import RunFolder, run_name
 from codec.tracking import is_first_rank, make_loggers
@@ -210,6 +210,7 @@ class SweepReport(Callback):
         for result in sorted(ours, key=lambda result: result.curve()):
             (bpp, quality), setting = result.curve()[0], result.points[0].setting
             console.print(f"lmbda {setting.get('lmbda')}: {quality:.2f} dB at {bpp:.3f} bpp")
+        print_savings(ours, others, console)
         print(f"plot over {len(ours)} points: {plot}")
 
 

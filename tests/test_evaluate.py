@@ -80,7 +80,7 @@ def test_ms_ssim_of_small_pictures_is_missing_with_its_reason(measured):
 def test_the_setting_and_the_codec_are_told(bundle, measured):
     results, _ = measured
     assert results.points[0].setting == {"lmbda": 0.0067}
-    assert results.name == "small"
+    assert results.name == "small mean_scale"
     assert load_bundle(bundle).fingerprint.hex() in results.description
 
 

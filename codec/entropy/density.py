@@ -20,8 +20,8 @@ class FactorizedDensity(EntropyBottleneck):
         # One pass over both ends: the density's small matrix products cost more to launch than to do.
         ends = torch.cat((inputs - 0.5, inputs + 0.5), dim=-1)
         lower, upper = self._logits_cumulative(ends, stop_gradient=stop_gradient).chunk(2, dim=-1)
-        # In the right tail both sigmoids round to 1: evaluate the difference on the side where they are small
-        # (PAPERS.md E12). Where the sum is 0, either side serves; sign() would give 0 there and lose the interval.
+        # In the right tail both sigmoids round to 1: evaluate the difference on the side where they are small.
+        # Where the sum is 0, either side serves; sign() would give 0 there and lose the interval.
         sign = torch.where((lower + upper).detach() > 0, -1.0, 1.0).to(inputs)
         return torch.abs(torch.sigmoid(sign * upper) - torch.sigmoid(sign * lower)), lower, upper
 

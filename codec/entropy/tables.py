@@ -109,7 +109,7 @@ _NOT_FINITE = "the codec's factorized density holds NaN or infinity; expected fi
 
 
 def factorized_tables(likelihood: Callable[[Tensor], Tensor], medians: Tensor, tails: Tensor) -> Tables:
-    """One table a channel of a factorized density (PAPERS.md E13).
+    """One table a channel of a factorized density.
 
     likelihood: of samples float64 [C, 1, n]. medians: [C]; symbol k stands for median + k. tails: [C, 2], the lower and
     upper quantile between which the density is tabulated, 8191 symbols on each side at most.
@@ -133,7 +133,7 @@ def factorized_tables(likelihood: Callable[[Tensor], Tensor], medians: Tensor, t
 
 
 def gaussian_tables(scale_table: Tensor) -> Tables:
-    """One symmetric table a scale, of a Gaussian integrated over unit intervals (PAPERS.md E13)."""
+    """One symmetric table a scale, of a Gaussian integrated over unit intervals."""
     rows = []
     for scale in scale_table.double().tolist():
         centre = min(int(np.ceil(scale * -norm.ppf(TAIL_MASS / 2))), REACH)

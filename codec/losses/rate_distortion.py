@@ -33,7 +33,7 @@ def mse_255(x_hat: Tensor, x: Tensor) -> Tensor:
 
 
 def one_minus_ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor:
-    """1 - MS-SSIM (Wang 2003) of pictures in [0, 1], unclamped (PAPERS.md E17).
+    """1 - MS-SSIM (Wang 2003) of pictures in [0, 1], unclamped.
 
     Raises UserError where a side is too short for its five scales.
     """

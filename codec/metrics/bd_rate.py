@@ -62,8 +62,8 @@ def _ordered(curve: Curve, name: str) -> tuple[np.ndarray, np.ndarray]:
 def bd_rate(anchor: Curve, codec: Curve, interpolation: str = "pchip") -> BDRate:
     """The mean change of rate of `codec` against `anchor`, over the quality that both reach.
 
-    The integral of ln(rate) over PSNR; cubic is one polynomial through all points and goes astray on uneven curves
-    (PITFALLS 19). Raises UserError for fewer than 4 points, or curves that share less than half of the shorter range.
+    The integral of ln(rate) over PSNR; cubic is one polynomial through all points and goes astray on uneven curves.
+    Raises UserError for fewer than 4 points, or curves that share less than half of the shorter range.
     Warns where a curve is not monotonic.
     """
     if interpolation not in INTERPOLATIONS:

@@ -1,6 +1,6 @@
 """The three models of the scale-hyperprior family: Ballé et al. 2018 (factorized, hyperprior) and Minnen et al. 2018.
 
-Layers and their names are CompressAI's (google.py), so its checkpoints load; facts: PAPERS.md A1.
+Layers and their names are CompressAI's (google.py), so its checkpoints load.
 B batch, N filters, M latent channels, h w = H/16 W/16.
 """
 
@@ -79,7 +79,7 @@ class ScaleHyperprior(Codec):
         self.g_a = analysis_transform(N, M)
         self.g_s = synthesis_transform(N, M)
         self.h_a = nn.Sequential(conv(M, N, 3, 1), nn.ReLU(), conv(N, N), nn.ReLU(), conv(N, N))
-        # The closing ReLU is the paper's and CompressAI's; TFC's code has none (PAPERS.md A1).
+        # The closing ReLU is the paper's and CompressAI's; TFC's code has none.
         self.h_s = nn.Sequential(deconv(N, N), nn.ReLU(), deconv(N, N), nn.ReLU(), conv(N, M, 3, 1), nn.ReLU())
         self.entropy_bottleneck = FactorizedDensity(N)
         self.gaussian_conditional = GaussianConditional(None)

@@ -1,4 +1,4 @@
-"""A start from data: the four-stage transforms begin as a linear transform codec (PITFALLS.md T19).
+"""A start from data: the four-stage transforms begin as a linear transform codec.
 
 The first thousands of steps from random weights only teach the network to be the identity. Here each stage of g_a
 takes the principal components of the 2x2 patches of the stage before, and g_s undoes them. No layer changes.
