@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-CACHED_PLACES = 1024  # whose columns stay in a core's cache of second level
+CACHED_PLACES = 1024  # of a core: their columns stay in its cache of second level
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ class _FoldedTransposedConvolution(torch.autograd.Function):
         height, width = ((side - 1) * stride + kernel + output_padding for side in x.shape[2:])  # before padding is cut off
         result = weight.new_zeros(x.size(0), outputs, height, width)
         columns_of = weight.flatten(1).t().contiguous()
-        rows = max(1, CACHED_PLACES // x.size(3))
+        rows = max(1, CACHED_PLACES * torch.get_num_threads() // x.size(3))
         for picture, out in zip(x.permute(0, 2, 3, 1), result, strict=True):
             for number, strip in enumerate(picture.split(rows)):
                 sides = (len(strip) - 1) * stride + kernel, width - output_padding
