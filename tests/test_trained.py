@@ -1,9 +1,15 @@
 """Trained weights on Kodak: the figures that CompressAI's own evaluation gives, and every file decoded exactly."""
 
-import pytest
+import subprocess
+import sys
 
-from codec.bundle import SHIPPED
+import pytest
+import torch
+from conftest import MODEL_NAMES, live_codec
+
+from codec.bundle import SHIPPED, load_bundle, save_bundle
 from codec.cli import main
+from codec.coding import encode, reconstruct
 from codec.evaluate import evaluate
 from data.testsets import load_test_set
 
@@ -24,3 +30,40 @@ def test_the_shipped_codec_decodes_kodak_exactly(shared, tmp_path):
     point = evaluate(SHIPPED, load_test_set("kodak", shared / "images"), "kodak", tmp_path / "files").points[0]
     assert all(row.file_bpp - row.payload_bpp <= 8 * 32 / (row.width * row.height) for row in point.images)
     assert point.mean("estimated_bpp") == pytest.approx(point.mean("table_bpp"), rel=0.01)
+
+
+DECODE = """
+import sys, torch
+from pathlib import Path
+from codec.bundle import load_bundle
+from codec.coding import decode_latents, reconstruct
+folder = Path(sys.argv[1])
+for name in sys.argv[2:]:
+    bundle = load_bundle(folder / f"{name}.safetensors")
+    for path in sorted((folder / name).glob("*.lic")):
+        y_hat, height, width = decode_latents(bundle, path.read_bytes())
+        torch.save((y_hat, reconstruct(bundle, y_hat, height, width)), path.with_suffix(".decoded"))
+"""
+
+
+@pytest.mark.slow
+def test_kodak_at_rescaled_weights_comes_back_from_another_process(shared, tmp_path):
+    """Latents and pictures, bit for bit, at symbols that span the tables and leave them."""
+    pictures = load_test_set("kodak", shared / "images")
+    expected = {}
+    for name in MODEL_NAMES:
+        save_bundle(tmp_path / f"{name}.safetensors", live_codec(name), {}, half=False)
+        bundle = load_bundle(tmp_path / f"{name}.safetensors")
+        (tmp_path / name).mkdir()
+        for picture in pictures:
+            encoded = encode(bundle, picture.load())
+            (tmp_path / name / f"{picture.name}.lic").write_bytes(encoded.file)
+            height, width = picture.load().shape[1:]
+            expected[name, picture.name] = encoded.y_hat, reconstruct(bundle, encoded.y_hat, height, width)
+            assert float(encoded.y_hat.std()) > 4 and 8 * encoded.payload_bytes > 3 * encoded.y_hat.numel()
+    done = subprocess.run([sys.executable, "-c", DECODE, tmp_path, *MODEL_NAMES], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for (name, picture_name), (y_hat, decoded) in expected.items():
+        again, picture_again = torch.load(tmp_path / name / f"{picture_name}.decoded")
+        assert torch.equal(again, y_hat) and torch.equal(picture_again, decoded)
+    assert len(expected) == 72
