@@ -24,7 +24,7 @@ class Batch(NamedTuple):
     """Pictures of one step.
 
     image: float32 [B, 3, H, W] in [0, 1] (uint8 between the loader and the device).
-    regions: int64 [B, H, W], ids 0..K-1 in each picture, or None.
+    regions: int64 [B, H, W], ids 0..K-1 in each picture, or None (a smaller integer between the loader and the device).
     name: the file or generator index of each picture, or None.
     """
 

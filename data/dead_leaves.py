@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from data.regions import relabel
+
 NUM_FIELDS = 3  # 1/f textures that the leaves of one picture share
 PALETTE = 7  # colours of one picture
 SIDES = 5  # of a polygon
@@ -216,6 +218,10 @@ class DeadLeaves:
 
     def load(self, index: int) -> Tensor:
         """Picture `index`, uint8 [3, size, size]."""
+        return self.load_with_regions(index)[0]
+
+    def load_with_regions(self, index: int) -> tuple[Tensor, Tensor]:
+        """Picture `index`, and the leaf that each of its pixels shows: int64 [size, size], ids dense from 0."""
         rng = np.random.default_rng((self.seed, index))
         leaves = grow(rng, self.size)
         log_light = paint(rng, leaves) + _shadows(rng, leaves.owner)
@@ -223,9 +229,9 @@ class DeadLeaves:
             near = np.quantile(leaves.owner[::4, ::4], rng.uniform(0.2, 0.8))
             far = _blur(log_light, np.exp(rng.uniform(0.7, 2.5)))
             log_light = np.where(leaves.owner >= near, log_light, far)
-        return torch.from_numpy(photograph(rng, log_light))
+        return torch.from_numpy(photograph(rng, log_light)), relabel(torch.from_numpy(leaves.owner))
 
     def regions(self, index: int) -> Tensor:
         """The leaf that each pixel of picture `index` shows, int32 [size, size], ids dense from 0."""
         owner = grow(np.random.default_rng((self.seed, index)), self.size).owner
-        return torch.from_numpy(np.unique(owner, return_inverse=True)[1].reshape(owner.shape).astype(np.int32))
+        return relabel(torch.from_numpy(owner)).int()

@@ -4,16 +4,18 @@ import struct
 import warnings
 import zlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from codec.types import UserError
+from data.regions import holds_maps
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 MAX_BROKEN = 0.01  # of a folder: more is a folder of something else
@@ -33,32 +35,41 @@ class BrokenImageError(UserError):
 
 
 class PictureCache:
-    """The pictures used last, up to CACHE_BYTES."""
+    """The pictures, and their maps, that were used last, up to CACHE_BYTES."""
 
     def __init__(self) -> None:
-        self._pictures: OrderedDict[int, Tensor] = OrderedDict()
+        self._pictures: OrderedDict[Hashable, Tensor] = OrderedDict()
         self._bytes = 0
 
-    def get(self, index: int) -> Tensor | None:
-        if index in self._pictures:
-            self._pictures.move_to_end(index)
-        return self._pictures.get(index)
+    def get(self, key: Hashable) -> Tensor | None:
+        if key in self._pictures:
+            self._pictures.move_to_end(key)
+        return self._pictures.get(key)
 
-    def put(self, index: int, picture: Tensor) -> None:
-        self._pictures[index] = picture
+    def put(self, key: Hashable, picture: Tensor) -> None:
+        self._pictures[key] = picture
         self._bytes += picture.nbytes
         while self._bytes > CACHE_BYTES:
             self._bytes -= self._pictures.popitem(last=False)[1].nbytes
 
 
+def _without_maps(root: Path, paths: Sequence[Path]) -> list[Path]:
+    """The files that lie in no folder of region maps below root."""
+    folders = {folder for folder in {path.parent for path in paths if path.suffix == ".png"} if folder != root}
+    folders |= {above for folder in folders for above in folder.parents if root in above.parents}
+    maps = {folder for folder in folders if holds_maps(folder)}
+    return [path for path in paths if maps.isdisjoint(path.parents)] if maps else list(paths)
+
+
 def list_images(root: Path) -> list[Path]:
-    """The JPEG, PNG and WebP files below a folder, sorted.
+    """The JPEG, PNG and WebP files below a folder, sorted; maps of regions that were made there are no pictures.
 
     Raises UserError where the folder is missing or holds none.
     """
     if not root.is_dir():
         raise UserError(f"no folder at {root}; expected a folder of JPEG, PNG or WebP files; set data.root")
     paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    paths = _without_maps(root, paths)
     if not paths:
         raise UserError(f"no pictures in {root}; expected JPEG, PNG or WebP files there or below; set data.root")
     return paths
@@ -107,39 +118,64 @@ def _ends_well(path: Path) -> bool:
     return (b"IEND" if head[1:4] == b"PNG" else b"\xff\xd9") in tail
 
 
-def _fault(path: Path, min_side: int) -> str | None:
-    """What is wrong with a file, or None. Only its header and end are read, unless the end is odd."""
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of an opened file as read_image gives it; its pixels are not read."""
+    width, height = image.size
+    turned = "exif" in image.info and image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+    return (height, width) if turned else (width, height)
+
+
+def _map_fault(path: Path, width: int, height: int) -> str | None:
+    """What is wrong with the region map of a picture of that size, or None."""
     try:
         with Image.open(path) as image:
-            width, height = image.size
+            found = image.size
+            if not _ends_well(path):
+                image.load()
+    except FileNotFoundError:
+        return "no map"
+    except BROKEN:
+        return "map broken" if path.stat().st_size else "map empty"
+    return f"map of {found[0]}x{found[1]} for {width}x{height}" if found != (width, height) else None
+
+
+def _fault(path: Path, min_side: int, map_path: Path | None = None) -> str | None:
+    """What is wrong with a file or with its map, or None. Only headers and ends are read, unless an end is odd."""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size if map_path is None else upright_size(image)
             if not _ends_well(path):
                 image.load()
     except BROKEN:
         return "broken"
-    return f"{width}x{height}" if min(width, height) < min_side else None
+    if min(width, height) < min_side:
+        return f"{width}x{height}"
+    return None if map_path is None else _map_fault(map_path, width, height)
 
 
-def audit(paths: Sequence[Path], min_side: int) -> list[Path]:
+def audit(paths: Sequence[Path], min_side: int, maps: Sequence[Path] | None = None) -> list[Path]:
     """The files that are whole and whose sides are at least min_side; the others are named in one warning.
 
+    maps: the region map of each, or None; a file whose map is missing, broken or of another size is left out, too.
     Damage inside a file shows only when it is decoded: read_image names it then.
     Raises UserError where all are too small, or more than 1 % are left out.
     """
     with ThreadPoolExecutor(4) as pool:  # opening waits for the disk
-        faults = list(pool.map(lambda path: _fault(path, min_side), paths))
+        faults = list(pool.map(_fault, paths, repeat(min_side), repeat(None) if maps is None else maps))
     good = [path for path, fault in zip(paths, faults, strict=True) if fault is None]
     bad = [f"{path.name} ({fault})" for path, fault in zip(paths, faults, strict=True) if fault is not None]
     if not bad:
         return good
     named = ", ".join(bad[:10]) + (f" and {len(bad) - 10} more" if len(bad) > 10 else "")
-    if not good and "broken" not in faults:
+    if not good and all(fault is not None and fault[0].isdigit() for fault in faults):
         raise UserError(
             f"a crop of {min_side} is larger than every one of {len(paths)} pictures: {named}; set a smaller data.crop"
         )
     if len(bad) > MAX_BROKEN * len(paths):
+        unmapped = "" if maps is None else " or have no map of their size"
         raise UserError(
-            f"{len(bad)} of {len(paths)} pictures are broken or smaller than {min_side}: {named}; expected at most "
-            "1 %; mend or remove them, or set a smaller data.crop"
+            f"{len(bad)} of {len(paths)} pictures are broken or smaller than {min_side}{unmapped}: {named}; expected at "
+            "most 1 %; mend or remove them, or set a smaller data.crop"
         )
     warnings.warn(f"{len(bad)} of {len(paths)} pictures are left out: {named}", stacklevel=2)
     return good

@@ -3,7 +3,7 @@
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import numpy as np
@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from codec.types import Batch, UserError
+from data.crops import smallest
+from data.regions import relabel
 from data.sampler import Key, StepBatchSampler, picture_at
-from data.sources import Source
+from data.sources import Folder, MappedSource, Source
 from data.testsets import TestImage, load_test_set
 
 
@@ -32,13 +34,41 @@ class CropDataset(Dataset[Tensor]):
         total = np.cumsum([weights[name] for name in sources])
         self._shares = total / total[-1]
 
-    def __getitem__(self, key: Key) -> Tensor:
-        """uint8 [3, crop, crop]."""
+    def draw(self, key: Key) -> tuple[Source, int, np.random.Generator]:
+        """The source and the picture that a key stands for, and the randomness that is left for its crop."""
         step, place = key
         rng = np.random.default_rng((self.seed, step, place))
         source = self.sources[int(np.searchsorted(self._shares, rng.random(), side="right"))]
-        draw = step * self.batch_size + place
-        return source.crop(picture_at(self.seed, draw, len(source)), self.crop, rng)
+        return source, picture_at(self.seed, step * self.batch_size + place, len(source)), rng
+
+    def __getitem__(self, key: Key) -> Tensor:
+        """uint8 [3, crop, crop]."""
+        source, index, rng = self.draw(key)
+        return source.crop(index, self.crop, rng)
+
+
+class MappedCropDataset(Dataset[tuple[Tensor, Tensor]]):
+    """The crops of a dataset whose sources all have regions, each with its map."""
+
+    def __init__(self, crops: CropDataset):
+        self.crops = crops
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
+        """uint8 [3, crop, crop]; ids [crop, crop], dense from 0, in the smallest type that holds them."""
+        source, index, rng = self.crops.draw(key)
+        image, ids = cast(MappedSource, source).crop_with_regions(index, self.crops.crop, rng)
+        return image, smallest(relabel(ids))
+
+
+def _have_regions(sources: Mapping[str, Source], asked: bool) -> bool:
+    """Whether the sources have regions: all or none. Raises UserError for anything between, or none where it is asked."""
+    without = [name for name, source in sources.items() if not (isinstance(source, MappedSource) and source.has_regions)]
+    if without and (asked or len(without) < len(sources)):
+        raise UserError(
+            f"no regions for data.sources.{' and '.join(without)} in a mixture with regions; expected them in every source, "
+            f"or in none; set data/regions@data.sources.{without[0]}.regions=grid"
+        )
+    return not without
 
 
 class WholePictures(Dataset[tuple[Tensor, str]]):
@@ -58,6 +88,12 @@ def _to_batch(crops: list[Tensor]) -> Batch:
     return Batch(torch.stack(crops))
 
 
+def _to_mapped_batch(crops: list[tuple[Tensor, Tensor]]) -> Batch:
+    images, maps = zip(*crops, strict=True)
+    kind = max((ids.dtype for ids in maps), key=lambda dtype: dtype.itemsize)
+    return Batch(torch.stack(images), torch.stack([ids.to(kind) for ids in maps]))
+
+
 def _to_named_batch(pictures: list[tuple[Tensor, str]]) -> Batch:
     return Batch(torch.stack([image for image, _ in pictures]), name=[name for _, name in pictures])
 
@@ -71,7 +107,8 @@ class ImageDataModule(lightning.LightningDataModule):
     """Random crops of `sources`, mixed by `weights`; validation on the whole pictures of a test set, one at a time.
 
     batch_size: pictures of one step, over all ranks. crop: side in pixels. val: a name that load_test_set knows, below
-    `root` where it is a set of files. Pixels travel as uint8 and become float32 in [0, 1] on the device.
+    `root` where it is a set of files. regions: where the maps of the sources come from, or None; with them each training
+    batch has maps. Pixels travel as uint8 and become float32 in [0, 1] on the device, ids travel as small as they can.
     """
 
     def __init__(
@@ -84,13 +121,31 @@ class ImageDataModule(lightning.LightningDataModule):
         seed: int,
         val: str,
         root: str,
+        regions: object | None = None,
     ):
         super().__init__()
         if crop < 64 or crop % 64:
             raise UserError(f"data.crop={crop}; expected a multiple of 64, such as 256; set data.crop")
         self.dataset = CropDataset(sources, weights, crop, batch_size, seed)
+        self.has_regions = _have_regions(sources, asked=regions is not None)
         self.batch_size, self.num_workers = batch_size, num_workers
         self.val, self.root = val, Path(root)
+
+    def prepare_data(self) -> None:
+        """Make the maps that are missing, where the set is small.
+
+        Raises UserError with the command to run where it is not.
+        """
+        for source in self._folders():
+            source.make_maps()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Name and leave out the pictures whose maps are not sound."""
+        for source in self._folders():
+            source.check_maps()
+
+    def _folders(self) -> list[Folder]:
+        return [source for source in self.dataset.sources if isinstance(source, Folder)]
 
     def train_dataloader(self) -> DataLoader[Any]:
         trainer = self.trainer
@@ -106,9 +161,9 @@ class ImageDataModule(lightning.LightningDataModule):
                 "batch over all; set data.batch_size"
             )
         return DataLoader(
-            self.dataset,
+            MappedCropDataset(self.dataset) if self.has_regions else self.dataset,
             batch_sampler=StepBatchSampler(self.batch_size, start, rank, world),
-            collate_fn=_to_batch,
+            collate_fn=_to_mapped_batch if self.has_regions else _to_batch,
             num_workers=self.num_workers,
             worker_init_fn=_start_worker,
             persistent_workers=self.num_workers > 0,
@@ -123,9 +178,11 @@ class ImageDataModule(lightning.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         image = batch.image.contiguous(memory_format=torch.channels_last).float() / 255
-        return batch._replace(image=image)
+        return batch._replace(image=image, regions=None if batch.regions is None else batch.regions.long())
 
     def sample_crops(self, count: int) -> Tensor:
         """The first `count` crops of training, float32 [count, 3, crop, crop] in [0, 1]."""
+        self.prepare_data()
+        self.setup()
         keys = [divmod(number, self.batch_size) for number in range(count)]
         return torch.stack([self.dataset[key] for key in keys]).float() / 255

@@ -153,3 +153,56 @@ def test_a_crop_larger_than_every_picture_says_so(tmp_path):
     many_files(tmp_path, 3)
     with pytest.raises(UserError, match="crop of 64 is larger than every one of 3"):
         audit(list_images(tmp_path), 64)
+
+
+def maps_of(paths, folder, size=(30, 20)):
+    """A map for each picture, in a folder of its own."""
+    folder.mkdir()
+    maps = [folder / f"{path.stem}.png" for path in paths]
+    for path in maps:
+        Image.new("L", size).save(path)
+    return maps
+
+
+@pytest.mark.parametrize(
+    "spoil, fault",
+    [
+        (lambda path: path.unlink(), "no map"),
+        (lambda path: path.write_bytes(b""), "map empty"),
+        (lambda path: path.write_bytes(path.read_bytes()[:50]), "map broken"),
+        (lambda path: Image.new("L", (30, 21)).save(path), "map of 30x21 for 30x20"),
+    ],
+)
+def test_a_picture_without_a_sound_map_is_named_and_left_out(tmp_path, spoil, fault):
+    many_files(tmp_path, 100)
+    paths = list_images(tmp_path)
+    maps = maps_of(paths, tmp_path / "maps")
+    assert audit(paths, 16, maps) == paths
+    spoil(maps[7])
+    with pytest.warns(UserWarning, match=rf"1 of 100 pictures are left out: 007.png \({fault}\)"):
+        assert audit(paths, 16, maps) == paths[:7] + paths[8:]
+    spoil(maps[8])
+    with pytest.raises(UserError, match=f"2 of 100 .* have no map of their size: .*{fault}"):
+        audit(paths, 16, maps)
+
+
+def test_broken_pictures_and_missing_maps_are_in_one_summary(tmp_path):
+    many_files(tmp_path, 200)
+    paths = list_images(tmp_path)
+    maps = maps_of(paths, tmp_path / "maps")
+    paths[3].write_bytes(b"x")
+    maps[5].unlink()
+    with pytest.warns(UserWarning, match=r"2 of 200 .* 003.png \(broken\), 005.png \(no map\)") as caught:
+        assert len(audit(paths, 16, maps)) == 198
+    assert len(caught) == 1
+
+
+def test_the_map_of_a_turned_picture_lies_as_the_picture_is_seen(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for suffix in ("jpg", "png", "webp"):
+        Image.fromarray(COLOURS).save(tmp_path / f"{suffix}.{suffix}", exif=exif)
+    paths = list_images(tmp_path)
+    assert audit(paths, 16, maps_of(paths, tmp_path / "upright", size=(20, 30))) == paths
+    with pytest.raises(UserError, match="map of 30x20 for 20x30"):
+        audit(paths, 16, maps_of(paths, tmp_path / "turned"))

@@ -7,8 +7,10 @@ from PIL import Image
 
 from codec.types import UserError
 from data import images
+from data.crops import draw_window, random_crop
 from data.images import PictureCache, read_image
-from data.sources import Folder, Leaves, Shipped, photograph_paths, random_crop
+from data.regions import ExactRegions
+from data.sources import Folder, Leaves, Shipped, photograph_paths
 
 RAMP = torch.arange(60 * 90).remainder(251).to(torch.uint8).reshape(1, 60, 90).repeat(3, 1, 1)
 
@@ -76,3 +78,14 @@ def test_a_picture_from_the_cache_is_the_same(tmp_path):
     first = source.crop(0, 64, np.random.default_rng(3))
     assert torch.equal(first, source.crop(0, 64, np.random.default_rng(3)))
     assert torch.equal(source.load(0), read_image(photograph_paths("train")[0]))
+
+
+def test_leaves_come_with_their_exact_map():
+    """At a pixel the crop's id is that of the leaf which the picture shows there; the crop is that of leaves alone."""
+    plain, mapped = Leaves(3, 96, 1), Leaves(3, 96, 1, ExactRegions())
+    for index in (0, 1, 2, 1):  # the last from the cache
+        image, ids = mapped.crop_with_regions(index, 64, np.random.default_rng(index))
+        assert torch.equal(image, plain.crop(index, 64, np.random.default_rng(index)))
+        window = draw_window(96, 96, 64, (1.0,), np.random.default_rng(index))
+        assert torch.equal(image, window.cut_image(plain.load(index)))
+        assert torch.equal(ids, window.cut_map(plain.regions(index)))
