@@ -26,6 +26,15 @@ HYDRA_COMMANDS = {
         "code and measure a set of pictures with a trained codec",
         "codec eval run=DIR|codec=BUNDLE [data=kodak|photographs|folder] [data.root=PATH] [out=DIR]",
     ),
+    "masks": (
+        "region maps of a set from annotations or SAM, made once; goes on where it was stopped",
+        "codec masks data=NAME [data/regions=NAME] [data.root=PATH] [shard=INDEX/COUNT] [processes=N] [key=value ...]\n\n"
+        "examples:\n"
+        "  codec masks data=coco_panoptic data.root=PATH\n"
+        "  codec masks data=folder data/regions=sam data.root=PATH data.regions.model=facebook/sam-vit-base\n"
+        "  codec masks data=folder data/regions=sam data.root=PATH shard=3/16\n"
+        "                                              one of 16 parts, counted from 0, as in a SLURM array",
+    ),
     "bench": (
         "training step and coding against CompressAI's own model, in one run",
         "codec bench [experiment=NAME] [key=value ...]",
@@ -69,6 +78,7 @@ def _command(name: str) -> Callable[[Any], int]:
     file, function = {
         "train": ("codec.train", "run"),
         "eval": ("codec.evaluate", "run"),
+        "masks": ("codec.masks", "run"),
         "bench": ("codec.bench", "run"),
         "compress": ("codec.compress", "compress"),
         "decompress": ("codec.compress", "decompress"),

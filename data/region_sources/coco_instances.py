@@ -1,0 +1,145 @@
+"""Regions from COCO's instance annotations: polygons, RLE, compressed RLE, crowds (Lin et al. 2014).
+
+A JSON of COCO train2017's size (860,000 annotations) becomes arrays of about 450 MB that all processes share.
+"""
+
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from codec.types import UserError
+from data.partition import partition
+from data.region_sources.coco_json import Pictures, Ragged, read_coco
+from data.regions import RegionSource
+
+MIN_POLYGON = 6  # numbers: two corners enclose nothing, and pycocotools takes four numbers for a box
+MAX_REACH = 4  # times the picture's longer side: pycocotools visits each point of an edge, wherever it runs
+
+
+def run_lengths(counts: bytes) -> np.ndarray:
+    """The lengths of the runs of a compressed RLE, from background on, column by column; int64.
+
+    Base 32 in bytes from 48 on, low digits first: bit 5 says that more follow, bit 4 of the last one is the sign. From the
+    fourth number on they are differences to the number before the last (pycocotools, rleFrString).
+    """
+    digits = np.frombuffer(counts, dtype=np.uint8).astype(np.int64) - 48
+    ends = np.flatnonzero((digits & 32) == 0)
+    starts = np.concatenate([[0], ends[:-1] + 1])[: len(ends)]
+    digits = digits[: ends[-1] + 1 if len(ends) else 0]
+    place = np.arange(len(digits)) - np.repeat(starts, ends - starts + 1)
+    numbers = np.add.reduceat((digits & 31) << 5 * place, starts) if len(ends) else digits
+    numbers -= np.where(digits[ends] & 16, 1 << 5 * (place[ends] + 1), 0)
+    for series in (numbers[1::2], numbers[2::2]):
+        np.cumsum(series, out=series)
+    return numbers
+
+
+class _Packer:
+    """Takes annotations one by one and holds their segmentations as arrays.
+
+    A part is a polygon (float64 coordinates, as pycocotools computes in them) or a compressed RLE, as bytes.
+    """
+
+    def __init__(self) -> None:
+        self.bytes = bytearray()
+        self.part_lengths, self.part_is_rle, self.part_sizes = array("q"), bytearray(), array("q")
+        self.num_parts, self.image_ids = array("q"), array("q")
+
+    def add(self, annotation: dict[str, Any]) -> None:
+        self.image_ids.append(annotation["image_id"])
+        segmentation = annotation["segmentation"]
+        if isinstance(segmentation, dict):
+            counts, size = segmentation["counts"], segmentation["size"]
+            if not isinstance(counts, str):
+                counts = coco_mask.frPyObjects(segmentation, *size)["counts"].decode()
+            self._add_part(counts.encode(), True, size)
+            self.num_parts.append(1)
+        else:
+            polygons = [polygon for polygon in segmentation if len(polygon) >= MIN_POLYGON]
+            for polygon in polygons:
+                self._add_part(array("d", polygon).tobytes(), False, (0, 0))
+            self.num_parts.append(len(polygons))
+
+    def _add_part(self, content: bytes, is_rle: bool, size: Sequence[int]) -> None:
+        height, width = size
+        self.bytes += content
+        self.part_lengths.append(len(content))
+        self.part_is_rle.append(is_rle)
+        self.part_sizes.extend((height, width))
+
+
+class CocoInstances(RegionSource):
+    """One region for each object, and one for what is left. A crowd is one object.
+
+    annotations: the JSON file, such as annotations/instances_train2017.json. The rest as in RegionSource.
+    """
+
+    name = "coco_instances"
+    packages = ("pycocotools",)
+
+    def __init__(self, annotations: str | Path, maps: str | Path, min_area: int, max_regions: int | None, leftover: str):
+        super().__init__(maps, {"min_area": min_area, "max_regions": max_regions, "leftover": leftover})
+        self.annotations = Path(annotations)
+        self._pictures: Pictures | None = None
+
+    def prepare(self) -> None:
+        if self._pictures is not None:
+            return
+        packer = _Packer()
+        entries, self._sha256 = read_coco(self.annotations, packer.add)
+        self._pictures = Pictures(entries)
+        self._parts = Ragged(np.frombuffer(packer.bytes, dtype=np.uint8), packer.part_lengths)
+        self._is_rle = np.frombuffer(packer.part_is_rle, dtype=bool)
+        self._sizes = np.array(packer.part_sizes).reshape(-1, 2)
+        self._starts = np.concatenate([[0], np.cumsum(packer.num_parts, dtype=np.int64)])
+        places = self._pictures.places_of_ids(np.array(packer.image_ids))
+        order = np.argsort(places, kind="stable")
+        unlisted = np.count_nonzero(places < 0)
+        counts = np.bincount(places[places >= 0], minlength=len(self._pictures))
+        self._of_picture = Ragged(order[unlisted:], counts)
+
+    def describe(self) -> str:
+        assert self._pictures is not None
+        return f"{len(self._pictures)} pictures and {len(self._starts) - 1} annotations in {self.annotations}"
+
+    def select(self, relatives: Sequence[str]) -> list[str]:
+        assert self._pictures is not None
+        return self._pictures.select(relatives, self.annotations)
+
+    def settings(self) -> dict[str, Any]:
+        return {**self.asked(), "annotations": self.annotations.name, "annotations_sha256": self._sha256}
+
+    def region_map(self, image: Path, relative: str) -> np.ndarray:
+        assert self._pictures is not None
+        place = self._pictures.place(relative)
+        assert place is not None
+        height, width = int(self._pictures.heights[place]), int(self._pictures.widths[place])
+        masks = [self._mask(annotation, height, width) for annotation in self._of_picture[place]]
+        return partition(masks, height, width, **self.rules)
+
+    def _mask(self, annotation: int, height: int, width: int) -> np.ndarray:
+        """The mask of an annotation [H, W]: the union of its parts, empty where it has none."""
+        parts = range(self._starts[annotation], self._starts[annotation + 1])
+        if not parts:
+            return np.zeros((height, width), dtype=np.uint8)
+        if self._is_rle[parts[0]]:
+            counts = self._parts[parts[0]].tobytes()
+            self._check_rle(counts, self._sizes[parts[0]].tolist(), height, width)
+            return coco_mask.decode({"size": [height, width], "counts": counts})
+        polygons = [np.frombuffer(self._parts[part].tobytes()) for part in parts]
+        if not all((np.abs(polygon) <= MAX_REACH * max(height, width)).all() for polygon in polygons):  # nor is NaN
+            raise UserError(f"a polygon far outside its picture of {width}x{height} in {self.annotations}; expected it inside")
+        return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width)))
+
+    def _check_rle(self, counts: bytes, size: list[int], height: int, width: int) -> None:
+        """Raise UserError for an RLE that does not fill its picture: pycocotools would read beyond it, or not end."""
+        runs = run_lengths(counts)
+        if size != [height, width] or runs.min(initial=0) < 0 or runs.sum() != height * width:
+            raise UserError(
+                f"an RLE of {size[1]}x{size[0]}, {runs.sum()} pixels long, in {self.annotations}; expected its picture's "
+                f"{width}x{height}"
+            )

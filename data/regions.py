@@ -1,0 +1,156 @@
+"""Region maps: one integer a pixel, class-agnostic; on disk a PNG named after its picture, in a folder of maps.
+
+A folder of maps holds `a/b.png` for the picture `a/b.jpg` (8 bits where there are at most 256 regions, else 16), and the
+manifests of those who made them (data/map_making.py). H W height and width of the picture, K number of regions.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from codec.types import UserError
+from data.partition import check_rules
+
+MAX_REGIONS = 2**16  # that a PNG can tell apart
+MAP_MODES = ("L", "I;16")  # Pillow's names for one channel of 8 and of 16 bits
+
+
+def map_path(maps: Path, relative: str) -> Path:
+    """Where the map of a picture lies, by the picture's path below its root."""
+    return maps / Path(relative).with_suffix(".png")
+
+
+def holds_maps(folder: Path) -> bool:
+    """Whether it is a folder of maps: the PNG files below it are no pictures."""
+    return next(folder.glob("manifest*.jsonl"), None) is not None
+
+
+def write_map(path: Path, ids: np.ndarray) -> None:
+    """Write ids [H, W], 0..K-1, to a PNG; a kill leaves the old file or the new one.
+
+    Raises UserError where there are more than a PNG can tell apart.
+    """
+    count = int(ids.max()) + 1
+    assert ids.ndim == 2 and ids.min() >= 0
+    if count > MAX_REGIONS:
+        raise UserError(
+            f"{count} regions for {path}; expected at most {MAX_REGIONS}; set data.regions.max_regions or a larger min_area"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # One name for each map, not for each process: what a killed run leaves is replaced by the next. Only one process
+    # makes a map at a time (data/map_making.py).
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        Image.fromarray(ids.astype(np.uint8 if count <= 256 else np.uint16)).save(file, "png")
+    os.replace(temporary, path)
+
+
+def read_map(path: Path) -> Tensor:
+    """The map in a file, uint8 or int32 [H, W].
+
+    Raises UserError for a file that is missing, damaged or no map.
+    """
+    # By Pillow: a tenth of a millisecond slower than torchvision, whose decoders are deprecated as of 0.29.
+    try:
+        with Image.open(path) as image:
+            mode, ids = image.mode, np.array(image)
+    except FileNotFoundError:
+        raise UserError(f"no map at {path}; expected one for each picture; make it with codec masks") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise UserError(
+            f"{path} is no map that can be read ({' '.join(str(error).split())}); expected what codec masks wrote; remove it "
+            "and run codec masks again"
+        ) from None
+    if mode not in MAP_MODES:
+        raise UserError(
+            f"{path} is a picture of mode {mode}; expected a map, of one channel and 8 or 16 bits; make it with codec masks"
+        )
+    return torch.from_numpy(ids if ids.dtype == np.uint8 else ids.astype(np.int32))
+
+
+def relabel(ids: Tensor) -> Tensor:
+    """Any integers from 0 on as dense ids 0..k-1 in the same order, int64 of the same shape."""
+    flat = ids.flatten().int()
+    table = torch.bincount(flat).bool().cumsum(0) - 1
+    return table.index_select(0, flat).view(ids.shape)
+
+
+def grid_map(height: int, width: int, rows: int, cols: int) -> Tensor:
+    """The uniform partition into rows x cols rectangles, int64 [H, W]; their sides differ by at most a pixel."""
+    row = torch.arange(height) * rows // height
+    column = torch.arange(width) * cols // width
+    return row[:, None] * cols + column
+
+
+class Grid:
+    """Regions without a map: the same grid on each crop, as SegPIC trains and codes without masks (4 x 4)."""
+
+    def __init__(self, rows: int, cols: int):
+        if rows < 1 or cols < 1:
+            raise UserError(f"a grid of {rows} rows and {cols} cols; expected at least 1 each; set data.regions.rows and .cols")
+        self.rows, self.cols = rows, cols
+
+    def crop_map(self, side: int) -> Tensor:
+        """The map of any crop, int64 [side, side]."""
+        return grid_map(side, side, self.rows, self.cols)
+
+
+class ExactRegions:
+    """Regions without files: the source of the pictures makes the map with each picture, as dead leaves do."""
+
+
+def no_regions() -> None:
+    """No maps at all."""
+    return None
+
+
+class RegionSource:
+    """Where the maps of a folder of pictures come from.
+
+    maps: the folder of maps. rules: what data.partition takes. options: what else the maps depend on and JSON can hold.
+    Building one is cheap; what all pictures need, such as annotations, is read by `prepare`. It goes to other processes
+    after that, by fork where there is such a thing: let it hold arrays, not many objects.
+    """
+
+    name: str  # in the manifest, and in conf/data/regions
+    packages: Sequence[str] = ()  # whose versions the maps depend on
+    in_processes = True  # whether several processes make maps faster than one
+
+    def __init__(self, maps: str | Path, rules: dict[str, Any], options: dict[str, Any] | None = None):
+        check_rules(**rules)
+        self.maps, self.rules, self.options = Path(maps), rules, options or {}
+
+    def prepare(self) -> None:
+        """Read what all pictures need, once. Raises UserError where it is missing or damaged."""
+
+    def describe(self) -> str:
+        """What was read, in a few words. Comes after prepare."""
+        return self.name
+
+    def select(self, relatives: Sequence[str]) -> list[str]:
+        """Those of the pictures (paths below their root) that this source knows; all, unless it says less.
+
+        Comes after prepare. Raises UserError where it knows none.
+        """
+        return list(relatives)
+
+    def asked(self) -> dict[str, Any]:
+        """What the maps depend on, as far as it is known before prepare."""
+        return {**self.rules, **self.options}
+
+    def settings(self) -> dict[str, Any]:
+        """All that the maps depend on, as JSON can hold it; files by their name and hash. Comes after prepare."""
+        return self.asked()
+
+    def region_map(self, image: Path, relative: str) -> np.ndarray:
+        """The map of one picture, integers [H, W], ids dense from 0. Comes after prepare.
+
+        Raises UserError where this picture has none; the others still get theirs.
+        """
+        raise NotImplementedError
