@@ -172,8 +172,8 @@ class Folder(Photographs):
         height, width = image.shape[1:]
         if ids.shape != (height, width):
             raise UserError(
-                f"{self._map_path(index)} is {ids.shape[1]}x{ids.shape[0]} and its picture {width}x{height}; expected the same size; remove "
-                "it and run codec masks again"
+                f"{self._map_path(index)} is {ids.shape[1]}x{ids.shape[0]} and its picture {width}x{height}; expected the "
+                "same size; remove it and run codec masks again"
             )
         window = draw_window(height, width, side, self.scales, rng)
         return window.cut_image(image), window.cut_map(ids)

@@ -1,26 +1,50 @@
 """Batches with region maps: the crops of the same data without maps, ids dense, functions of (seed, step, place)."""
 
 import pickle
+import shutil
 from itertools import islice
 from types import SimpleNamespace
 
+import lightning
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from codec.losses.rate_distortion import RateDistortion, mse_255
+from codec.models import build_model
+from codec.modules.rate_distortion import RateDistortionModule
+from codec.schedules import Schedule
 from codec.types import UserError
+from data import map_making
+from data.images import list_images
 from data.module import ImageDataModule
 from data.regions import ExactRegions, Grid, RegionSource, map_path, write_map
 from data.sources import Folder, Leaves, Shipped
 
 NUM_PICTURES, COLOURS = 6, 23
+RULES = {"min_area": 0, "max_regions": None}
 
 
 class Drawn(RegionSource):
     """A source of maps that are there already."""
 
     name = "drawn"
+
+    def __init__(self, maps):
+        super().__init__(maps, RULES)
+
+
+class Halves(RegionSource):
+    """Left and right half of each picture; counts what it made."""
+
+    name = "halves"
+    made = 0
+
+    def region_map(self, image, relative):
+        self.made += 1
+        width, height = Image.open(image).size
+        return np.tile((np.arange(width) >= width // 2).astype(int), (height, 1))
 
 
 def draw_regions(height, width, seed, count=COLOURS):
@@ -44,10 +68,14 @@ def root(tmp_path_factory):
     return root
 
 
-def build(root, regions, num_workers=0, seed=1, scales=(1.0,), **changes):
+def unprepared(root, regions, num_workers=0, seed=1, scales=(1.0,), **changes):
     folder = Folder(root / "images", 64, scales, regions=regions)
     settings = dict(batch_size=4, crop=64, num_workers=num_workers, seed=seed, val="folder", root=str(root)) | changes
-    data = ImageDataModule({"folder": folder}, {"folder": 1.0}, regions=regions, **settings)
+    return ImageDataModule({"folder": folder}, {"folder": 1.0}, regions=regions, **settings)
+
+
+def build(root, regions, **settings):
+    data = unprepared(root, regions, **settings)
     data.prepare_data()
     data.setup("fit")
     return data
@@ -169,3 +197,68 @@ def test_a_map_that_changes_later_is_one_line(root, tmp_path):
     write_map(tmp_path / "maps" / "a.png", np.zeros((80, 90), int))
     with pytest.raises(UserError, match=r"^[^\n]*a.png is 90x80 and its picture 80x80[^\n]*$"):
         first(data, 1)
+
+
+class RecordBatches(lightning.Callback):
+    def __init__(self):
+        self.batches = []
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        self.batches.append(batch)
+
+
+def test_training_makes_the_maps_of_a_small_set_once_and_hands_them_to_the_step(root, tmp_path):
+    codec = build_model("factorized", N=4, M=6)
+    record = RecordBatches()
+    for _ in range(2):
+        regions = Halves(tmp_path / "maps", RULES)
+        trainer = lightning.Trainer(
+            accelerator="cpu", max_steps=2, max_epochs=-1, limit_val_batches=0, use_distributed_sampler=False, logger=False,
+            enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False, log_every_n_steps=10,
+            callbacks=[record], default_root_dir=tmp_path,
+        )  # fmt: skip
+        module = RateDistortionModule(
+            codec, RateDistortion(mse_255, 0.01), Schedule(), lr=1e-3, quantiles_lr=1e-3, clip_norm=1.0, seed=1
+        )
+        data = unprepared(root, regions)
+        data.sample_crops(3)  # as a start from data does, before the trainer prepares anything
+        trainer.fit(module, data)
+        assert regions.made == (NUM_PICTURES if len(record.batches) == 2 else 0)
+    for batch in record.batches:
+        assert batch.image.dtype == torch.float32 and batch.regions.dtype == torch.int64
+        assert batch.regions.shape == (4, 64, 64) and all(map(is_dense, batch.regions)) and batch.regions.max() <= 1
+
+
+def test_a_large_set_without_maps_stops_with_the_command(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(map_making, "SMALL_SET", NUM_PICTURES - 1)
+    data = unprepared(root, Halves(tmp_path / "maps", RULES))
+    for start in (data.prepare_data, lambda: data.sample_crops(1)):
+        with pytest.raises(UserError, match="6 of 6 pictures have no map.*run codec masks"):
+            start()
+    data = unprepared(root, None)
+    data.prepare_data()
+    data.sample_crops(1)
+
+
+def test_maps_below_the_pictures_are_no_pictures(root, tmp_path):
+    shutil.copytree(root / "images", tmp_path / "images")
+    data = build(tmp_path, Halves(tmp_path / "images" / "maps" / "halves", RULES))
+    assert len(list((tmp_path / "images").rglob("*.png"))) == 2 * NUM_PICTURES
+    assert len(data.dataset.sources[0]) == len(list_images(tmp_path / "images")) == NUM_PICTURES
+    assert len(Folder(tmp_path / "images", 64)) == NUM_PICTURES
+
+
+def test_a_picture_without_a_map_is_left_out(root, tmp_path):
+    """Only where there are many; of a few it would be more than one in a hundred."""
+    for number in range(100):
+        shutil.copyfile(root / "images" / "deep" / "0.png", _in(tmp_path / "images") / f"{number:02}.png")
+        shutil.copyfile(root / "maps" / "deep" / "0.png", _in(tmp_path / "maps") / f"{number:02}.png")
+    (tmp_path / "maps" / "42.png").write_bytes(b"")
+    with pytest.warns(UserWarning, match=r"1 of 100 pictures are left out: 42.png \(map empty\)"):
+        data = build(tmp_path, Drawn(tmp_path / "maps"))
+    assert len(data.dataset.sources[0]) == 99 and "42.png" not in data.dataset.sources[0].relatives()
+
+
+def _in(folder):
+    folder.mkdir(exist_ok=True)
+    return folder
