@@ -145,7 +145,8 @@ class Pictures:
         if not listed:
             raise UserError(
                 f"none of {len(relatives)} pictures, such as {relatives[0]}, is listed in {annotations}, which has "
-                f"{len(self)}; expected the annotations of these pictures; set data.regions.annotations or data.sources.folder.root"
+                f"{len(self)}; expected the annotations of these pictures; set data.regions.annotations or "
+                "data.sources.folder.root"
             )
         seen: dict[int, str] = {}
         for name, place in listed.items():

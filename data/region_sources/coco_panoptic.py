@@ -75,7 +75,9 @@ class CocoPanoptic(RegionSource):
         annotation = self._of_picture[place]
         path = self.pngs / self._files[annotation].decode()
         labels = read_labels(path)
-        unlisted = np.setdiff1d(np.unique(labels), [0, *self._segments[annotation]])
-        if len(unlisted):
-            raise UserError(f"{path} has the id {unlisted[0]}, which {self.annotations} lacks; expected files of one set")
-        return settle(labels, **self.rules)
+        listed = np.unique([0, *self._segments[annotation]])  # 0: no label
+        places = np.searchsorted(listed, labels).clip(max=len(listed) - 1)
+        strange = listed[places] != labels
+        if strange.any():
+            raise UserError(f"{path} has the id {labels[strange][0]}, which {self.annotations} lacks; expected files of one set")
+        return settle(places, **self.rules)

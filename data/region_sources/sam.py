@@ -28,8 +28,8 @@ def find_model(model: str) -> Path:
         for names in FILES:
             if not any((folder / name).is_file() for name in names):
                 raise UserError(
-                    f"no {' or '.join(names)} in {folder.resolve()}; expected a model as transformers saves it; put it there, or "
-                    "set data.regions.model"
+                    f"no {' or '.join(names)} in {folder.resolve()}; expected a model as transformers saves it; put it there, "
+                    "or set data.regions.model"
                 )
         return folder
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
