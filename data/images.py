@@ -15,7 +15,7 @@ from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from codec.types import UserError
-from data.regions import holds_maps
+from data.manifest import holds_maps
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 MAX_BROKEN = 0.01  # of a folder: more is a folder of something else

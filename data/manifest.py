@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from codec.types import UserError
 
 FORMAT = 1
+BEGINNING = b'{"format": 1, "settings": '  # of every manifest; other people's have this name, too
 
 
 class Record(NamedTuple):
@@ -24,43 +25,40 @@ class Record(NamedTuple):
     regions: int
 
 
+def holds_maps(folder: Path) -> bool:
+    """Whether it is a folder of maps: the PNG files below it are no pictures."""
+    return any(_begins_well(path) for path in folder.glob("manifest*.jsonl"))
+
+
+def _begins_well(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(BEGINNING)) == BEGINNING
+
+
 def manifest_name(shard: tuple[int, int]) -> str:
     """The file of shard (index, count)."""
     index, count = shard
     return "manifest.jsonl" if count == 1 else f"manifest-{index:05d}-of-{count:05d}.jsonl"
 
 
-def _damaged(path: Path, error: Exception) -> UserError:
-    return UserError(
-        f"{path} is no manifest of maps ({error}); expected what codec masks wrote; remove the folder {path.parent} and run it "
-        "again"
-    )
-
-
-def _read(path: Path) -> tuple[dict[str, Any], list[Record]]:
-    """The first line and the records of a manifest; a last line that a kill cut off is left out."""
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """A manifest: what its maps have in common, then a record a map; a last line that a kill cut off is left out."""
     try:
-        head, *lines = [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
-        if head["format"] != FORMAT:
-            raise ValueError(f"format {head['format']}")
-        return head, [Record(**line) for line in lines]
-    except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, error) from None
-
-
-def _read_head(path: Path) -> dict[str, Any]:
-    """The first line of a manifest alone."""
-    with path.open() as file:
-        line = file.readline()
-    try:
-        return json.loads(line)
+        if not _begins_well(path):
+            raise ValueError(f"it does not begin with {BEGINNING.decode()}")
+        with path.open() as file:
+            return [json.loads(line) for line in file if line.endswith("\n")]
     except ValueError as error:
-        raise _damaged(path, error) from None
+        raise UserError(
+            f"{path} is no manifest of maps ({error}); expected what codec masks wrote; set data.regions.maps to a new folder, "
+            "or remove this one"
+        ) from None
 
 
 def recorded(maps: Path) -> dict[str, Record]:
     """The maps that the manifests of a folder name, by picture."""
-    return {record.image: record for path in sorted(maps.glob("manifest*.jsonl")) for record in _read(path)[1]}
+    records = (Record(**line) for path in sorted(maps.glob("manifest*.jsonl")) for line in _lines(path)[1:])
+    return {record.image: record for record in records}
 
 
 class Manifest:
@@ -72,8 +70,8 @@ class Manifest:
     def __init__(self, maps: Path, shard: tuple[int, int], head: dict[str, Any]):
         self._path = maps / manifest_name(shard)
         check_same(maps, head["source"], head["settings"])
-        before, self._records = _read(self._path) if self._path.exists() else ({"versions": {}}, [])
-        used = before["versions"]
+        before, *records = _lines(self._path) if self._path.exists() else [{"versions": {}}]
+        self._records, used = [Record(**record) for record in records], before["versions"]
         versions = {name: sorted({*used.get(name, []), now}) for name, now in head["versions"].items()}
         self._head = {"format": FORMAT, **head, "versions": versions}
         self._write()  # before the first map: by this file a folder is known to hold maps
@@ -100,7 +98,7 @@ def check_same(maps: Path, source: str, settings: dict[str, Any]) -> None:
     """Raise UserError where a folder has maps from another source, or of other settings than those given."""
     asked = json.loads(json.dumps({"source": source, **settings}))
     for path in sorted(maps.glob("manifest*.jsonl")):
-        head = _read_head(path)
+        head = _lines(path)[0]
         before = {"source": head["source"], **head["settings"]}
         other = [f"{key} {before.get(key)}, now {value}" for key, value in asked.items() if before.get(key) != value]
         if other:

@@ -22,9 +22,9 @@ import torch
 from PIL import Image
 
 from codec.types import UserError
-from data.images import BROKEN, upright_size
-from data.manifest import Manifest, Record, check_same, recorded
-from data.regions import RegionSource, holds_maps, map_path, write_map
+from data.images import BROKEN, MAX_BROKEN, upright_size
+from data.manifest import Manifest, Record, check_same, holds_maps, recorded
+from data.regions import RegionSource, map_path, write_map
 
 SMALL_SET = 2000  # pictures whose maps are made without being asked for
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # Lustre, for one, if mounted so
@@ -109,7 +109,7 @@ def make_missing_maps(source: RegionSource, root: Path, relatives: Sequence[str]
     check_same(source.maps, source.name, source.asked())
     relatives = with_regions(source, relatives)
     missing = _num_missing(source, relatives)
-    if not missing:
+    if missing <= _num_bearable(relatives):
         return
     if len(relatives) > SMALL_SET:
         raise UserError(
@@ -125,7 +125,7 @@ def make_missing_maps(source: RegionSource, root: Path, relatives: Sequence[str]
 
 def with_regions(source: RegionSource, relatives: Sequence[str]) -> list[str]:
     """Those of the pictures that the source has regions for. It is prepared only where maps are missing."""
-    if not _num_missing(source, relatives):
+    if _num_missing(source, relatives) <= _num_bearable(relatives):
         return list(relatives)
     source.prepare()
     return source.select(relatives)
@@ -133,6 +133,11 @@ def with_regions(source: RegionSource, relatives: Sequence[str]) -> list[str]:
 
 def _num_missing(source: RegionSource, relatives: Sequence[str]) -> int:
     return sum(not map_path(source.maps, name).is_file() for name in relatives)
+
+
+def _num_bearable(relatives: Sequence[str]) -> float:
+    """How many missing maps are left to the audit to name: a few broken files among many are no reason to stop."""
+    return MAX_BROKEN * len(relatives) if len(relatives) > SMALL_SET else 0
 
 
 def named(faults: Sequence[Fault]) -> str:

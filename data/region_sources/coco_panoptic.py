@@ -79,5 +79,5 @@ class CocoPanoptic(RegionSource):
         places = np.searchsorted(listed, labels).clip(max=len(listed) - 1)
         strange = listed[places] != labels
         if strange.any():
-            raise UserError(f"{path} has the id {labels[strange][0]}, which {self.annotations} lacks; expected files of one set")
+            raise UserError(f"{path} has the id {labels[strange][0]}, which {self.annotations} lacks; expected one set's files")
         return settle(places, **self.rules)

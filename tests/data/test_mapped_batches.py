@@ -218,7 +218,7 @@ def test_training_makes_the_maps_of_a_small_set_once_and_hands_them_to_the_step(
             callbacks=[record], default_root_dir=tmp_path,
         )  # fmt: skip
         module = RateDistortionModule(
-            codec, RateDistortion(mse_255, 0.01), Schedule(), lr=1e-3, quantiles_lr=1e-3, clip_norm=1.0, seed=1
+            codec, RateDistortion(mse_255, 0.01), Schedule(), method="adam", lr=1e-3, quantiles_lr=1e-3, clip_norm=1.0, seed=1
         )
         data = unprepared(root, regions)
         data.sample_crops(3)  # as a start from data does, before the trainer prepares anything

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from codec.types import UserError
-from data.regions import Grid, grid_map, holds_maps, map_path, read_map, relabel, write_map
+from data.regions import Grid, grid_map, map_path, read_map, relabel, write_map
 
 
 @pytest.mark.parametrize("count, mode", [(1, "L"), (256, "L"), (257, "I;16"), (65536, "I;16")])
@@ -41,9 +41,6 @@ def test_a_file_that_is_no_map_is_named(tmp_path):
 
 def test_a_map_is_named_after_its_picture(tmp_path):
     assert map_path(tmp_path, "a/b.c.jpg") == tmp_path / "a" / "b.c.png"
-    assert not holds_maps(tmp_path)
-    (tmp_path / "manifest-00003-of-00016.jsonl").touch()
-    assert holds_maps(tmp_path)
 
 
 def test_ids_of_a_crop_become_dense_in_the_same_order():

@@ -109,7 +109,8 @@ def test_a_model_that_cannot_be_fetched_names_the_file_and_the_place(tmp_path, m
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     for name in ("nobody/no-sam", "not/a/name"):
-        with pytest.raises(UserError, match=rf"^no config.json of {name} in the cache {tmp_path}/cache.*hf download {name}[^\n]*$"):
+        line = rf"^no config.json of {name} in the cache {tmp_path}/cache.*hf download {name}[^\n]*$"
+        with pytest.raises(UserError, match=line):
             find_model(name)
 
 
