@@ -37,15 +37,15 @@ def find_model(model: str) -> Path:
 
     for name in (names[0] for names in FILES):
         try:
-            path = try_to_load_from_cache(model, name)
-            path = path if isinstance(path, str) else hf_hub_download(model, name)
+            cached = try_to_load_from_cache(model, name)
+            path = Path(cached if isinstance(cached, str) else hf_hub_download(model, name))
         except (OSError, ValueError) as error:  # no network, no such model; no name of a model
             raise UserError(
                 f"no {name} of {model} in the cache {HF_HUB_CACHE}, none to be fetched ({type(error).__name__}), and no folder "
                 f"{folder.resolve()}; expected one of them; where there is a network run hf download {model} and copy the "
                 f"cache, or set data.regions.model to a folder with {', '.join(names[0] for names in FILES)}"
             ) from None
-    return Path(path).parent
+    return path.parent
 
 
 class Sam(RegionSource):

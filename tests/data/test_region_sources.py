@@ -76,7 +76,7 @@ def test_instances_of_coco_keep_their_masks_areas(shared):
         assert is_partition(ids, image["height"], image["width"])
         annotations = coco.imgToAnns[image["id"]]
         masks = np.array([coco.annToMask(annotation) for annotation in annotations]).reshape(-1, *ids.shape)
-        areas = masks.sum(axis=(1, 2))
+        areas = masks.sum(axis=(1, 2), dtype=int)
         top = np.full(ids.shape, -1)
         for place in sorted(range(len(masks)), key=lambda place: -areas[place]):
             top[masks[place] > 0] = place
