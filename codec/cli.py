@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--codec", type=Path, help="a bundle (codec.safetensors); default: the shipped codec")
         command.add_argument("--force", action="store_true", help="overwrite what is there")
     imports = commands.add_parser("import", help="turn a published checkpoint into a bundle")
-    imports.add_argument("kind", choices=["compressai"], help="whose layout the checkpoint has")
+    imports.add_argument("kind", choices=["compressai", "wacnn", "segpic"], help="whose layout the checkpoint has")
     imports.add_argument("checkpoint", type=Path)
     imports.add_argument("--out", type=Path, required=True, help="the bundle to write")
     fetch = commands.add_parser("fetch", help="download a public test set and check it")

@@ -31,10 +31,21 @@ def uniform_noise(like: Tensor) -> Tensor:
 
 
 class LatentCoder(Protocol):
-    """What a model's pass over its latents talks to."""
+    """What a model's pass over its latents talks to. A stream may be coded in parts, one call each."""
 
-    def factorized(self, name: str, z: Tensor | None, shape: tuple[int, int, int], density: FactorizedDensity) -> Tensor:
-        """z_hat [B, C, h, w] of stream `name`; shape is (C, h, w), and z is None when reading."""
+    def factorized(
+        self,
+        name: str,
+        z: Tensor | None,
+        shape: tuple[int, int, int],
+        density: FactorizedDensity,
+        present: Tensor | None = None,
+    ) -> Tensor:
+        """z_hat [B, C, h, w] of stream `name`; shape is (C, h, w), and z is None when reading.
+
+        present: bool [B, 1, h, w], which columns exist (None: all). Those that do not cost nothing, and only an estimate
+        knows any.
+        """
         ...
 
     def gaussian(
@@ -44,27 +55,52 @@ class LatentCoder(Protocol):
         ...
 
 
-class RateEstimator:
-    """Estimates rates: noisy values in training, rounded ones otherwise.
+def rounded(x: Tensor) -> Tensor:
+    """x rounded to integers, with the gradient of the identity."""
+    return torch.round(x).detach() + (x - x.detach())
 
-    noise: the source of noise, or None to round. With noise the noisy values are what the decoder gets, as in Ballé
-    2018. `likelihoods` holds what was estimated by stream name, each [B, C, h, w] in [1e-9, 1].
+
+class RateEstimator:
+    """Estimates rates: of noisy values in training, of rounded ones otherwise.
+
+    noise: the source of noise, or None to round. straight_through: whether the decoder gets rounded values in training
+    too, as in WACNN, or the noisy ones, as in Ballé 2018.
     """
 
-    def __init__(self, noise: Noise | None):
+    def __init__(self, noise: Noise | None, straight_through: bool = False):
         self.noise = noise
-        self.likelihoods: dict[str, Tensor] = {}
+        self.straight_through = straight_through
+        self._likelihoods: dict[str, list[Tensor]] = {}
 
-    def factorized(self, name: str, z: Tensor | None, shape: tuple[int, int, int], density: FactorizedDensity) -> Tensor:
+    @property
+    def likelihoods(self) -> dict[str, Tensor]:
+        """What was estimated by stream name, each [B, C, h, w] in [1e-9, 1]; the parts of a stream as channels."""
+        return {name: parts[0] if len(parts) == 1 else torch.cat(parts, dim=1) for name, parts in self._likelihoods.items()}
+
+    def _quantised(self, values: Tensor, centre: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What the decoder gets, and what the rate is estimated of."""
+        if self.noise is not None and not self.straight_through:
+            noisy = values + self.noise(values)
+            return noisy, noisy
+        nearest = rounded(values) if centre is None else rounded(values - centre) + centre
+        return nearest, nearest if self.noise is None else values + self.noise(values)
+
+    def factorized(
+        self,
+        name: str,
+        z: Tensor | None,
+        shape: tuple[int, int, int],
+        density: FactorizedDensity,
+        present: Tensor | None = None,
+    ) -> Tensor:
         assert z is not None and tuple(z.shape[1:]) == shape
         with torch.autocast(z.device.type, enabled=False):
             z = at_least_float32(z)
-            if self.noise is None:
-                medians = density.medians().to(z)[:, None, None]
-                z_hat = torch.round(z - medians) + medians
-            else:
-                z_hat = z + self.noise(z)
-            self.likelihoods[name] = density.likelihood(z_hat)
+            z_hat, rated = self._quantised(z, density.medians().to(z)[:, None, None])
+            likelihood = density.likelihood(rated)
+            if present is not None:
+                likelihood = torch.where(present, likelihood, 1.0)
+            self._likelihoods.setdefault(name, []).append(likelihood)
         return z_hat
 
     def gaussian(
@@ -74,11 +110,9 @@ class RateEstimator:
         with torch.autocast(y.device.type, enabled=False):
             y, scales = at_least_float32(y), at_least_float32(scales)
             means = None if means is None else at_least_float32(means)
-            if self.noise is not None:
-                y_hat = y + self.noise(y)
-            else:
-                y_hat = torch.round(y) if means is None else torch.round(y - means) + means
-            self.likelihoods[name] = prior.likelihood_lower_bound(prior._likelihood(y_hat, scales, means))
+            y_hat, rated = self._quantised(y, means)
+            likelihood = prior.likelihood_lower_bound(prior._likelihood(rated, scales, means))
+            self._likelihoods.setdefault(name, []).append(likelihood)
         return y_hat
 
 
@@ -132,8 +166,15 @@ class StreamWriter(_SymbolCoder):
         self._note(symbols)
         return symbols
 
-    def factorized(self, name: str, z: Tensor | None, shape: tuple[int, int, int], density: FactorizedDensity) -> Tensor:
-        assert z is not None and z.size(0) == 1 and tuple(z.shape[1:]) == shape
+    def factorized(
+        self,
+        name: str,
+        z: Tensor | None,
+        shape: tuple[int, int, int],
+        density: FactorizedDensity,
+        present: Tensor | None = None,
+    ) -> Tensor:
+        assert z is not None and z.size(0) == 1 and tuple(z.shape[1:]) == shape and present is None
         medians = density.medians().to(z)[:, None, None]
         symbols = self._write(name, z - medians, self._channel_indices(shape), self._tables[name])
         return self._values(symbols, (1, *shape), medians, z)
@@ -158,8 +199,15 @@ class StreamReader(_SymbolCoder):
         super().__init__(tables, scale_table, rule)
         self._reader = SymbolReader(payload)
 
-    def factorized(self, name: str, z: Tensor | None, shape: tuple[int, int, int], density: FactorizedDensity) -> Tensor:
-        assert z is None
+    def factorized(
+        self,
+        name: str,
+        z: Tensor | None,
+        shape: tuple[int, int, int],
+        density: FactorizedDensity,
+        present: Tensor | None = None,
+    ) -> Tensor:
+        assert z is None and present is None
         symbols = self._reader.read(self._channel_indices(shape), self._tables[name])
         self._note(symbols)
         medians = density.medians()[:, None, None]

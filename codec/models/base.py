@@ -4,14 +4,16 @@ B batch, H W height and width of the picture, M latent channels, h w height and 
 """
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from compressai.entropy_models import GaussianConditional
 from torch import Tensor, nn
 
 from codec.entropy.coder import LatentCoder, Noise, RateEstimator
 from codec.entropy.density import FactorizedDensity
+from codec.layers.regions import Grid, Partition, RegionMap
 from codec.types import CodecOutput
 
 
@@ -22,15 +24,43 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     return F.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
 
 
+def region_map(regions: Tensor, multiple: int) -> RegionMap:
+    """The map of regions int64 [B, H, W], padded as pictures are."""
+    height, width = regions.shape[-2:]
+    rows = torch.arange(height + -height % multiple, device=regions.device).clamp(max=height - 1)
+    cols = torch.arange(width + -width % multiple, device=regions.device).clamp(max=width - 1)
+    # The only wait for the device in a step, at its very beginning.
+    return RegionMap(regions[:, rows[:, None], cols], int(regions.max()) + 1)
+
+
+class Latents(NamedTuple):
+    """All that the decoder's synthesis sees.
+
+    y_hat: [B, M, h, w], the quantised latent. prototypes, partition: of regions, where the codec adapts to them.
+    """
+
+    y_hat: Tensor
+    prototypes: Tensor | None = None
+    partition: Partition | None = None
+
+    def equal(self, other: "Latents") -> bool:
+        """Whether every value is the same."""
+        if self.prototypes is None or other.prototypes is None:
+            return self.prototypes is other.prototypes and self.y_hat.equal(other.y_hat)
+        return self.y_hat.equal(other.y_hat) and self.prototypes.equal(other.prototypes)
+
+
 class Codec(nn.Module):
     """A learned codec: analysis to a latent, one pass over the latents, synthesis from what that pass returns.
 
-    Subclasses set `stride` (a picture's sides are padded to multiples of it) and `latent_stride`, and write
-    `code_latents`. `arguments` is what rebuilds the network: plain integers by name.
+    Subclasses set `stride` (a picture's sides are padded to multiples of it), `latent_stride` and `straight_through`
+    (what the decoder sees in training; see RateEstimator), and write `code_latents`. `arguments` is what rebuilds the
+    network: plain integers by name, and true or false for its options.
     """
 
     stride: ClassVar[int]
     latent_stride: ClassVar[int] = 16
+    straight_through: ClassVar[bool] = False
     g_a: nn.Module
     g_s: nn.Module
 
@@ -38,20 +68,31 @@ class Codec(nn.Module):
         super().__init__()
         self.arguments = arguments
 
+    @property
+    def grid(self) -> Grid | None:
+        """The regions to which the codec adapts where it is given no others; None where it adapts to none."""
+        return None
+
+    def transforms(self) -> list[nn.Module]:
+        """The networks between picture and latent, on both sides: what compiling pays for."""
+        return [self.g_a, self.g_s]
+
     def analysis(self, x: Tensor) -> Tensor:
-        """y [B, M, h, w] of a picture x whose sides are multiples of `stride`."""
+        """y [B, M, h, w] of a picture x whose sides are multiples of `stride`, or what code_latents makes y of."""
         return self.g_a(x)
 
     def padded_analysis(self, x: Tensor) -> Tensor:
-        """y [B, M, h, w] of a picture x [B, 3, H, W] of any size, padded as `stride` asks."""
+        """The analysis of a picture x [B, 3, H, W] of any size, padded as `stride` asks."""
         return self.analysis(pad_to_multiple(x, self.stride))
 
-    def synthesis(self, y_hat: Tensor) -> Tensor:
-        """x_hat [B, 3, H, W], unclamped, of the quantised latent."""
-        return self.g_s(y_hat)
+    def synthesis(self, latents: Latents) -> Tensor:
+        """x_hat [B, 3, H, W], unclamped, of the quantised latents."""
+        return self.g_s(latents.y_hat)
 
-    def code_latents(self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int]) -> Tensor:
-        """y_hat [B, M, h, w]; size is (h, w), y is None when reading."""
+    def code_latents(
+        self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], partition: Partition | None
+    ) -> Latents:
+        """What the decoder has; y: the analysis, None when reading; size: (h, w) of the latent; partition: as `regions`."""
         raise NotImplementedError
 
     def densities(self) -> Iterator[tuple[str, FactorizedDensity]]:
@@ -62,18 +103,27 @@ class Codec(nn.Module):
         """The prior of the streams that are coded with predicted scales, where there are any."""
         return None
 
-    def forward(self, x: Tensor, noise: Noise | None = None) -> CodecOutput:
-        """Reconstruction and likelihoods of x [B, 3, H, W] in [0, 1], of any size; noise None rounds."""
+    def latent_size(self, height: int, width: int) -> tuple[int, int]:
+        """(h, w) of the latent of a picture of that size."""
+        return (height + -height % self.stride) // self.latent_stride, (width + -width % self.stride) // self.latent_stride
+
+    def forward(self, x: Tensor, noise: Noise | None = None, regions: Tensor | None = None) -> CodecOutput:
+        """Reconstruction and likelihoods of x [B, 3, H, W] in [0, 1], of any size; noise None rounds.
+
+        regions: int64 [B, H, W], ids from 0 for each picture, or None for the codec's grid. Codecs without one ignore it.
+        """
         height, width = x.shape[-2:]
         y = self.padded_analysis(x)
-        coder = RateEstimator(noise)
-        y_hat = self.code_latents(coder, y, (y.size(-2), y.size(-1)))
-        return CodecOutput(self.synthesis(y_hat)[..., :height, :width], coder.likelihoods)
+        coder = RateEstimator(noise, self.straight_through)
+        partition = self.grid
+        if partition is not None and regions is not None:
+            partition = region_map(regions, self.stride)
+        latents = self.code_latents(coder, y, self.latent_size(height, width), partition)
+        return CodecOutput(self.synthesis(latents)[..., :height, :width], coder.likelihoods)
 
-    def read(self, coder: LatentCoder, height: int, width: int) -> Tensor:
-        """y_hat of a picture of that size, taken from `coder`."""
-        sides = [(side + -side % self.stride) // self.latent_stride for side in (height, width)]
-        return self.code_latents(coder, None, (sides[0], sides[1]))
+    def read(self, coder: LatentCoder, height: int, width: int, grid: Grid | None) -> Latents:
+        """The latents of a picture of that size, taken from `coder`."""
+        return self.code_latents(coder, None, self.latent_size(height, width), grid)
 
     def auxiliary_loss(self) -> Tensor:
         """How far the quantiles are from the tails of their densities, summed (Ballé 2018; moves nothing else)."""

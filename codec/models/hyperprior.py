@@ -14,7 +14,8 @@ from codec.entropy.coder import LatentCoder
 from codec.entropy.density import FactorizedDensity
 from codec.layers.gdn import GDN
 from codec.layers.mixed_precision import Conv2d, ConvTranspose2d, PictureConv2d, PictureConvTranspose2d
-from codec.models.base import Codec
+from codec.layers.regions import Partition
+from codec.models.base import Codec, Latents
 
 
 def conv(inputs: int, outputs: int, kernel: int = 5, stride: int = 2) -> Conv2d:
@@ -58,8 +59,10 @@ class FactorizedPrior(Codec):
     def densities(self) -> Iterator[tuple[str, FactorizedDensity]]:
         yield "y", self.entropy_bottleneck
 
-    def code_latents(self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int]) -> Tensor:
-        return coder.factorized("y", y, (self.arguments["M"], *size), self.entropy_bottleneck)
+    def code_latents(
+        self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], partition: Partition | None = None
+    ) -> Latents:
+        return Latents(coder.factorized("y", y, (self.arguments["M"], *size), self.entropy_bottleneck))
 
 
 class ScaleHyperprior(Codec):
@@ -90,12 +93,14 @@ class ScaleHyperprior(Codec):
     def gaussian_prior(self) -> GaussianConditional:
         return self.gaussian_conditional
 
-    def code_latents(self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int]) -> Tensor:
+    def code_latents(
+        self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], partition: Partition | None = None
+    ) -> Latents:
         z = None if y is None else self.hyper_analysis(y)
         shape = (self.arguments["N"], size[0] // 4, size[1] // 4)
         z_hat = coder.factorized("z", z, shape, self.entropy_bottleneck)
         scales, means = self.hyper_synthesis(z_hat)
-        return coder.gaussian("y", y, scales, means, self.gaussian_conditional)
+        return Latents(coder.gaussian("y", y, scales, means, self.gaussian_conditional))
 
     def hyper_analysis(self, y: Tensor) -> Tensor:
         """z [B, N, h/4, w/4] of y [B, M, h, w]."""

@@ -1,0 +1,97 @@
+"""The layers that SegPIC adds to a transform (Liu et al. 2024): SAL, and RAT with its parts CTL, DKG, DPSConv and CAG.
+
+B batch, C channels, h w height and width of a feature map, prototypes [B, C, rows, cols] as a Partition pools them.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from codec.layers.dps_conv import TAPS, dps_conv
+from codec.layers.regions import Partition
+
+SLOPE = 0.1  # of RAT's leaky ReLUs
+
+
+class SAL(nn.Module):
+    """Scale Affine Layer: x (1 + s(x)) + b(x), [B, C, h, w]. The paper's figure has s for 1 + s; the code adds the one."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.scale_and_shift = nn.Sequential(
+            nn.Conv2d(channels, channels, 1), nn.GELU(), nn.Conv2d(channels, 2 * channels, 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale, shift = self.scale_and_shift(x).chunk(2, dim=1)
+        return torch.addcmul(x + shift, x, scale)
+
+
+class CTL(nn.Sequential):
+    """What RAT's kernels act on: two 1x1 convolutions of the features."""
+
+    def __init__(self, channels: int):
+        super().__init__(nn.Conv2d(channels, channels, 1), nn.LeakyReLU(SLOPE), nn.Conv2d(channels, channels, 1))
+
+
+class DKG(nn.Module):
+    """The kernel of each position and channel, from the features there and the prototype of its region."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.mix = nn.Conv2d(2 * channels, channels, 1)
+        self.spread = nn.Conv2d(channels, channels, 3, padding=1)
+        self.taps = nn.Conv2d(channels, TAPS * channels, 3, padding=1, groups=channels)  # output 9 i + j: tap j of channel i
+        self.relu = nn.LeakyReLU(SLOPE)
+
+    def forward(self, x: Tensor, prototypes: Tensor, partition: Partition) -> list[Tensor]:
+        """Nine tensors [B, C, h, w], one a tap."""
+        features = self.relu(self.spread(self.relu(self._mixed(x, prototypes, partition))))
+        channels = x.size(1)
+        # Nine convolutions for one: depthwise ones are fast, one with nine outputs a channel is not, and it would
+        # interleave the taps.
+        weights = self.taps.weight.view(channels, TAPS, 1, 3, 3).unbind(1)
+        assert self.taps.bias is not None
+        biases = self.taps.bias.view(channels, TAPS).unbind(1)
+        return [
+            F.conv2d(features, weight, bias, padding=1, groups=channels)
+            for weight, bias in zip(weights, biases, strict=True)
+        ]
+
+    def _mixed(self, x: Tensor, prototypes: Tensor, partition: Partition) -> Tensor:
+        """The convolution of features and prototypes side by side; linear in both, so the prototypes' part is expanded."""
+        of_features, of_prototypes = self.mix.weight.chunk(2, dim=1)
+        guide = F.conv2d(prototypes, of_prototypes, self.mix.bias)
+        return F.conv2d(x, of_features) + partition.expand(guide, (x.size(-2), x.size(-1)))
+
+
+class CAG(nn.Module):
+    """A gate in (0, 1) for each channel, [B, C, 1, 1], from the mean of each."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.gate = nn.Sequential(
+            nn.Conv2d(channels, channels, 1), nn.LeakyReLU(SLOPE), nn.Conv2d(channels, channels, 1), nn.Sigmoid()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gate(x.mean(dim=(2, 3), keepdim=True))
+
+
+class RAT(nn.Module):
+    """Region-adaptive transform of features [B, C, h, w], guided by the prototypes of their regions.
+
+    x --CTL--> x' --DPSConv--> o --(CAG(o) * o)--1x1--> + x
+                      ^
+    x', prototypes --DKG
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.ctl, self.dkg, self.cag = CTL(channels), DKG(channels), CAG(channels)
+        self.out = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor, prototypes: Tensor, partition: Partition) -> Tensor:
+        content = self.ctl(x)
+        filtered = dps_conv(content, self.dkg(content, prototypes, partition))
+        return x + self.out(self.cag(filtered) * filtered)
