@@ -125,8 +125,8 @@ def measure(cfg: DictConfig) -> dict[str, tuple[float, float, float]]:
     theirs.train()
     ours = ours.train().to(memory_format=torch.channels_last)
     if cfg.compile:
-        ours.g_a.compile()
-        ours.g_s.compile()
+        for transform in ours.transforms():
+            transform.compile()
     our_step = _our_step(ours, cfg.model.lmbda, choose_precision(cfg.precision, "cpu"))
     their_step = _their_step(theirs, cfg.model.lmbda)
     rows["training step"] = _in_turn(lambda: our_step(x), lambda: their_step(x), cfg.rounds, cfg.steps)

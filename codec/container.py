@@ -1,13 +1,14 @@
 """The `.lic` file: what surrounds a range-coded payload.
 
-    magic "LIC1"    4 bytes, the last one is the version
+    magic "LIC1"    4 bytes, the last one is the version: 2 where a grid follows
     fingerprint     8 bytes of the bundle that wrote it
     height, width   varints of 1 to 5 bytes
+    rows, columns   of the grid of regions, one byte each, of a codec that adapts to them
     payload
     symbols         CRC-32 of the decoded symbols, little endian
     file            CRC-32 of all before it, little endian
 
-At most 30 bytes beside the payload.
+At most 30 bytes beside the payload, 32 with a grid.
 """
 
 import zlib
@@ -15,20 +16,21 @@ from dataclasses import dataclass
 
 from codec.types import UserError
 
-MAGIC, VERSION = b"LIC", b"1"
+MAGIC, VERSION, VERSION_WITH_GRID = b"LIC", b"1", b"2"
 MAX_PIXELS = 2**27
 MAX_VARINT = 5  # bytes
 
 
 @dataclass(frozen=True)
 class Container:
-    """What a file says: sides in pixels, the payload, and the CRC-32 that its symbols must have."""
+    """What a file says: sides in pixels, the payload, the CRC-32 that its symbols must have, and the grid of regions."""
 
     fingerprint: bytes
     height: int
     width: int
     payload: bytes
     symbols_crc: int
+    grid: tuple[int, int] | None = None
 
 
 def _varint(value: int) -> bytes:
@@ -55,15 +57,27 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
     raise UserError("the file is damaged: its size cannot be read; get the file again")
 
 
-def write_container(fingerprint: bytes, height: int, width: int, payload: bytes, symbols_crc: int) -> bytes:
+def write_container(
+    fingerprint: bytes, height: int, width: int, payload: bytes, symbols_crc: int, grid: tuple[int, int] | None = None
+) -> bytes:
     """The content of a .lic file.
 
-    Raises UserError for a picture of more than 2^27 pixels, which no reader would take.
+    Raises UserError for a picture of more than 2^27 pixels or a grid beyond 255x255, which no reader would take.
     """
     _check_size(height, width)
     assert len(fingerprint) == 8
-    body = MAGIC + VERSION + fingerprint + _varint(height) + _varint(width) + payload + symbols_crc.to_bytes(4, "little")
+    version = VERSION if grid is None else VERSION_WITH_GRID
+    head = MAGIC + version + fingerprint + _varint(height) + _varint(width)
+    if grid is not None:
+        _check_grid(grid)
+        head += bytes(grid)
+    body = head + payload + symbols_crc.to_bytes(4, "little")
     return body + zlib.crc32(body).to_bytes(4, "little")
+
+
+def _check_grid(grid: tuple[int, int]) -> None:
+    if not all(1 <= cells <= 255 for cells in grid):
+        raise UserError(f"a grid of {grid[0]}x{grid[1]} regions; expected 1 to 255 on each side; take a smaller one")
 
 
 def _check_size(height: int, width: int) -> None:
@@ -78,13 +92,17 @@ def read_container(data: bytes) -> Container:
     """
     if data[:3] != MAGIC:
         raise UserError(f"not a .lic file: it begins with {data[:4]!r}; expected a file that `codec compress` wrote")
-    if data[3:4] != VERSION:
-        raise UserError(f".lic version {data[3:4]!r}; this codec reads {VERSION!r}; install a newer codec")
+    if data[3:4] not in (VERSION, VERSION_WITH_GRID):
+        raise UserError(f".lic version {data[3:4]!r}; this codec reads {VERSION_WITH_GRID!r}; install a newer codec")
     if len(data) < 22 or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
         raise UserError(f"the file is damaged or cut ({len(data)} bytes): its checksum does not fit; get the file again")
     height, at = _read_varint(data, 12)
     width, at = _read_varint(data, at)
-    if at > len(data) - 8:
+    payload = at + 2 if data[3:4] == VERSION_WITH_GRID else at
+    if payload > len(data) - 8:
         raise UserError("the file is damaged: its size cannot be read; get the file again")
     _check_size(height, width)
-    return Container(data[4:12], height, width, data[at:-8], int.from_bytes(data[-8:-4], "little"))
+    grid = (data[at], data[at + 1]) if payload > at else None
+    if grid is not None:
+        _check_grid(grid)
+    return Container(data[4:12], height, width, data[payload:-8], int.from_bytes(data[-8:-4], "little"), grid)

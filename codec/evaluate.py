@@ -60,10 +60,10 @@ def _measure(encoder: Bundle, decoder: Bundle, picture: TestImage, files: Path) 
     path.write_bytes(encoded.file)
     data = path.read_bytes()
     begun = time.perf_counter()
-    y_hat, height, width = decode_latents(decoder, data)
-    decoded = reconstruct(decoder, y_hat, height, width)
+    latents, height, width = decode_latents(decoder, data)
+    decoded = reconstruct(decoder, latents, height, width)
     decode_seconds = time.perf_counter() - begun
-    if not y_hat.equal(encoded.y_hat):
+    if not latents.equal(encoded.latents):
         raise UserError(f"{path} decodes to other latents than were encoded; expected the same; report this as a bug")
     _check_overhead(encoded, path)
     pixels = height * width

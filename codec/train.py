@@ -105,8 +105,8 @@ def _build_module(cfg: DictConfig, data: ImageDataModule, resumes: bool) -> Rate
         start_as_transform_codec(codec, data.sample_crops(START_CROPS), cfg.model.lmbda)
     codec = codec.to(memory_format=torch.channels_last)
     if cfg.compile is True or (cfg.compile == "auto" and cfg.steps >= COMPILE_PAYS):
-        codec.g_a.compile()
-        codec.g_s.compile()
+        for transform in codec.transforms():
+            transform.compile()
     return RateDistortionModule(
         codec, instantiate(cfg.loss), instantiate(cfg.schedule), seed=cfg.seed, **cfg.optim
     )

@@ -48,7 +48,7 @@ def test_absurd_sizes_are_not_written(height, width):
 def test_each_fault_has_its_own_words():
     cases = {
         "not a .lic file": [b"", b"LI", b"\x89PNG" + FILE[4:], b"GIF89a"],
-        "install a newer codec": [FILE[:3] + b"2" + FILE[4:], b"LIC"],
+        "install a newer codec": [FILE[:3] + b"3" + FILE[4:], b"LIC"],
         "checksum does not fit": [FILE[:-1], FILE[:4], FILE + b"\0", FILE[:50] + b"\0\0" + FILE[52:]],
         "pixels": [
             sealed(b"LIC1" + FINGERPRINT + b"\0\x05" + bytes(4)),

@@ -15,6 +15,7 @@ from codec.bundle import load_bundle, save_bundle
 from codec.coding import decode, encode
 from codec.evaluate import evaluate, run
 from codec.metrics.quality import psnr
+from codec.models.base import Latents
 from codec.results import Results
 from codec.types import UserError
 from data.testsets import TestImage
@@ -97,7 +98,7 @@ def test_a_payload_beyond_its_tables_fails(bundle, tmp_path, monkeypatch):
 def test_latents_that_differ_fail(bundle, tmp_path, monkeypatch):
     def drifted(codec, image):
         encoded = encode(codec, image)
-        return replace(encoded, y_hat=encoded.y_hat + 2**-10)
+        return replace(encoded, latents=Latents(encoded.latents.y_hat + 2**-10))
 
     monkeypatch.setattr(command, "encode", drifted)
     with pytest.raises(UserError, match="other latents"):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from codec.entropy.density import FactorizedDensity
 from codec.layers.gdn import GDN
 from codec.models.base import Codec
-from codec.models.hyperprior import ScaleHyperprior
+from codec.models.hyperprior import FactorizedPrior, ScaleHyperprior
 from codec.types import UserError
 
 # Filters without a component start small, so that they neither disturb the transform nor stay dead.
@@ -51,11 +51,12 @@ def start_as_transform_codec(codec: Codec, crops: Tensor, lmbda: float) -> None:
     lmbda: weight of 255^2 MSE against bits per pixel, which fixes the quantisation step.
     Raises UserError for a codec whose transforms are not Ballé's four stages.
     """
+    if not isinstance(codec, (FactorizedPrior, ScaleHyperprior)):
+        raise UserError(f"init=pca for {type(codec).__name__}, whose transforms are not Ballé's four stages; set init=random")
     stages = [layer for layer in codec.g_a.children() if isinstance(layer, nn.Conv2d)]
     mirrors = [layer for layer in codec.g_s.children() if isinstance(layer, nn.ConvTranspose2d)][::-1]
     norms = [layer for layer in codec.g_a.children() if isinstance(layer, GDN)]
-    if len(stages) != 4 or len(mirrors) != 4 or len(norms) != 3:
-        raise UserError("init=pca for a model without Ballé's four-stage transforms; set init=random")
+    assert len(stages) == len(mirrors) == len(norms) + 1 == 4
     x, gain, used = crops, 1.0, 3
     for stage, (analysis, synthesis) in enumerate(zip(stages, mirrors, strict=True)):
         mean = x.mean(dim=(0, 2, 3))

@@ -85,7 +85,7 @@ class RateDistortionModule(lightning.LightningModule):
             group["lr"] = self.lr * self.schedule.factor(self.global_step)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        terms = self.loss(self.codec(batch.image, self.noise), batch.image)
+        terms = self.loss(self.codec(batch.image, self.noise, batch.regions), batch.image)
         auxiliary = self.codec.auxiliary_loss()
         if self._logs_this_step():
             self._log_step(terms, auxiliary)
@@ -127,6 +127,9 @@ class RateDistortionModule(lightning.LightningModule):
         output = self.codec(batch.image)
         terms = self.loss(output, batch.image)
         values = {"val/loss": terms.loss, "val/bpp": terms.bpp, "val/psnr": terms.psnr(), "val/mse": terms.mse}
+        if self.codec.grid is not None and batch.regions is not None:
+            # The codec will not have these regions: what they would be worth, for comparison.
+            values["val/masked_loss"] = self.loss(self.codec(batch.image, regions=batch.regions), batch.image).loss
         # The loggers' axis: Lightning's own is one behind.
         self.log("step", float(self.global_step), reduce_fx="max", on_step=False, on_epoch=True, batch_size=1)
         self.log_dict(values, batch_size=len(batch.image), sync_dist=True, on_step=False, on_epoch=True)
