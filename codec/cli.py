@@ -59,6 +59,10 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("output", type=Path, help=target)
         command.add_argument("--codec", type=Path, help="a bundle (codec.safetensors); default: the shipped codec")
         command.add_argument("--force", action="store_true", help="overwrite what is there")
+        if name == "compress":
+            command.add_argument(
+                "--grid", metavar="ROWSxCOLS", help="the regions of a codec that adapts to them (default: its own, such as 4x4)"
+            )
     imports = commands.add_parser("import", help="turn a published checkpoint into a bundle")
     imports.add_argument("kind", choices=["compressai", "wacnn", "segpic"], help="whose layout the checkpoint has")
     imports.add_argument("checkpoint", type=Path)

@@ -11,7 +11,7 @@ from torch import Tensor
 from codec.bundle import Bundle
 from codec.container import read_container, write_container
 from codec.entropy.coder import RateEstimator, StreamReader, StreamWriter
-from codec.layers.regions import Grid
+from codec.layers.regions import Grid, check_grid
 from codec.models.base import Latents
 from codec.types import UserError
 
@@ -54,7 +54,9 @@ def encode(bundle: Bundle, image: Tensor, grid: Grid | None = None) -> Encoded:
     model = bundle.model
     if grid is not None and model.grid is None:
         raise UserError(f"a grid of {grid.rows}x{grid.cols} for {bundle.header['model']}, which adapts to no regions; give none")
-    grid = grid or model.grid
+    grid = model.grid if grid is None else grid
+    if grid is not None:
+        check_grid(grid)
     y, size = model.padded_analysis(_to_float(image)), model.latent_size(image.size(-2), image.size(-1))
     coder = StreamWriter(bundle.tables, bundle.scale_table, bundle.scale_rule)
     latents = model.code_latents(coder, y, size, grid)

@@ -5,6 +5,7 @@ import io
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -12,6 +13,7 @@ from rich.progress import Progress
 
 from codec.bundle import SHIPPED, Bundle, load_bundle
 from codec.coding import decode, encode
+from codec.layers.regions import Grid
 from codec.types import UserError
 from data.images import list_images, read_image
 
@@ -29,10 +31,17 @@ def _write(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _compress(bundle: Bundle, source: Path, target: Path) -> str:
+def _grid(text: str) -> Grid:
+    rows, _, cols = text.partition("x")
+    if not (rows.isdecimal() and cols.isdecimal()):
+        raise UserError(f"--grid {text}; expected rows and columns, such as 4x4; say --grid 4x4")
+    return Grid(int(rows), int(cols))
+
+
+def _compress(bundle: Bundle, source: Path, target: Path, grid: Grid | None = None) -> str:
     begun = time.perf_counter()
     image = read_image(source)
-    file = encode(bundle, image).file
+    file = encode(bundle, image, grid).file
     _write(target, file)
     bpp = 8 * len(file) / (image.size(-1) * image.size(-2))
     return f"{target}: {len(file)} bytes, {bpp:.3f} bpp, {time.perf_counter() - begun:.2f} s"
@@ -117,7 +126,8 @@ def _list_coded(folder: Path) -> list[Path]:
 
 def compress(arguments: argparse.Namespace) -> int:
     """Write the .lic file of a picture, or of every picture below a folder."""
-    return _run(arguments, _pairs(arguments, list_images, SUFFIX), _compress)
+    grid = None if arguments.grid is None else _grid(arguments.grid)
+    return _run(arguments, _pairs(arguments, list_images, SUFFIX), partial(_compress, grid=grid))
 
 
 def decompress(arguments: argparse.Namespace) -> int:

@@ -62,22 +62,16 @@ def write_container(
 ) -> bytes:
     """The content of a .lic file.
 
-    Raises UserError for a picture of more than 2^27 pixels or a grid beyond 255x255, which no reader would take.
+    Raises UserError for a picture of more than 2^27 pixels, which no reader would take.
     """
     _check_size(height, width)
     assert len(fingerprint) == 8
     version = VERSION if grid is None else VERSION_WITH_GRID
     head = MAGIC + version + fingerprint + _varint(height) + _varint(width)
     if grid is not None:
-        _check_grid(grid)
         head += bytes(grid)
     body = head + payload + symbols_crc.to_bytes(4, "little")
     return body + zlib.crc32(body).to_bytes(4, "little")
-
-
-def _check_grid(grid: tuple[int, int]) -> None:
-    if not all(1 <= cells <= 255 for cells in grid):
-        raise UserError(f"a grid of {grid[0]}x{grid[1]} regions; expected 1 to 255 on each side; take a smaller one")
 
 
 def _check_size(height: int, width: int) -> None:
@@ -103,6 +97,6 @@ def read_container(data: bytes) -> Container:
         raise UserError("the file is damaged: its size cannot be read; get the file again")
     _check_size(height, width)
     grid = (data[at], data[at + 1]) if payload > at else None
-    if grid is not None:
-        _check_grid(grid)
+    if grid is not None and 0 in grid:
+        raise UserError("the file is damaged: its grid has no cells; get the file again")
     return Container(data[4:12], height, width, data[payload:-8], int.from_bytes(data[-8:-4], "little"), grid)

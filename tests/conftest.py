@@ -1,6 +1,8 @@
 """What several tests need: live codecs, pictures, and the folder of real ones where there is one."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,25 @@ def live_codec(name: str, fitting: bool = False, N: int = 8, M: int = 12, seed: 
     for _, density in codec.densities():
         density.solve_quantiles()
     return codec
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Layers of this size are slower on more threads where the cores have other work, up to ten times."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def import_published(kind: str, weights: dict[str, Tensor], folder: Path) -> Path:
+    """The bundle that `codec import` makes of a whole training checkpoint, as its authors write it on several GPUs."""
+    from codec.cli import main
+
+    state = {f"module.{name}": value for name, value in weights.items()}
+    torch.save({"epoch": 3, "loss": torch.tensor(1.0), "state_dict": state, "optimizer": {}}, folder / f"{kind}.pth.tar")
+    bundle = folder / f"{kind}.safetensors"
+    assert main(["import", kind, str(folder / f"{kind}.pth.tar"), "--out", str(bundle)]) == 0
+    return bundle

@@ -36,7 +36,7 @@ def save_picture(path: Path, height: int = 40, width: int = 33) -> Path:
 
 
 def asked(source: Path, out: Path, codec: Path | None, force: bool = False) -> Namespace:
-    return Namespace(input=source, output=out, codec=codec, force=force)
+    return Namespace(input=source, output=out, codec=codec, force=force, grid=None)
 
 
 def left_in(folder: Path) -> set[str]:

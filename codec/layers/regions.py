@@ -10,8 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from codec.layers.mixed_precision import at_least_float32
+from codec.types import UserError
 
 AREA_FLOOR = 0.0005  # the published code adds it to the area of each region
+
+
+MAX_CELLS = 255  # on each side of a grid: a file has a byte for each
 
 
 class Grid(NamedTuple):
@@ -41,6 +45,12 @@ class Grid(NamedTuple):
     def expand(self, prototypes: Tensor, size: tuple[int, int]) -> Tensor:
         """[B, C, h, w] with size (h, w): at each position the prototype of its cell."""
         return F.interpolate(prototypes, size, mode="nearest")
+
+
+def check_grid(grid: Grid) -> None:
+    """Raise UserError for a grid that no file can name."""
+    if not all(1 <= cells <= MAX_CELLS for cells in grid):
+        raise UserError(f"a grid of {grid.rows}x{grid.cols} regions; expected 1 to {MAX_CELLS} on each side; set such a grid")
 
 
 class RegionMap:

@@ -14,7 +14,7 @@ from codec.entropy.slices import ChannelContext, code_y
 from codec.layers.gdn import GDN
 from codec.layers.mixed_precision import PictureConv2d
 from codec.layers.region_adaptive import RAT, SAL
-from codec.layers.regions import Grid, Partition
+from codec.layers.regions import Grid, Partition, check_grid
 from codec.models.base import Codec, Latents
 from codec.models.hyperprior import conv, deconv
 from codec.models.wacnn import (
@@ -79,7 +79,7 @@ class SegPIC(Codec):
 
     N filters and M latent channels, published (192, 320). grid: cells on each side, published 4. inverse_gdn: inverse GDN
     in the synthesis instead of the published code's GDN. attention, context: without both it is SegPIC-S (see WACNN).
-    Raises UserError for widths that are not multiples of 24 and 40.
+    Raises UserError for widths that are not multiples of 24 and 40, and for a grid beyond 255.
     """
 
     stride = 64
@@ -90,6 +90,7 @@ class SegPIC(Codec):
     ):
         super().__init__(N=N, M=M, grid=grid, attention=attention, context=context, inverse_gdn=inverse_gdn)
         check_widths(N, M)
+        check_grid(self.grid)
         picture = N // 6  # channels before the picture: 32 as published, where the paper's figure has 3
         self.g_a1 = nn.Sequential(
             _down(PictureConv2d(3, N, 5, 2, padding=2)), _down(conv(N, N)), *attention_blocks(attention, N, LARGE_WINDOW)
