@@ -60,6 +60,21 @@ def live_codec(name: str, fitting: bool = False, N: int = 8, M: int = 12, seed: 
     return codec
 
 
+@torch.no_grad()
+def live_slices(name: str, N: int = 24, M: int = 40, **options: bool) -> nn.Module:
+    """WACNN or SegPIC at weights whose symbols matter, in streams of every kind."""
+    from plain import value
+
+    from codec.models import build_model
+
+    codec = build_model(name, N=N, M=M, **options)
+    for key, parameter in codec.named_parameters():
+        parameter.copy_(value(key, tuple(parameter.shape)))
+    for net in [codec.h_a, codec.p1.g_a, codec.p2.g_a] if name == "segpic" else [codec.h_a]:
+        net[-1].weight.mul_(8)  # else z and the prototypes round to zeros
+    return codec
+
+
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Layers of this size are slower on more threads where the cores have other work, up to ten times."""

@@ -39,10 +39,11 @@ def test_the_published_models_outputs(shared, kind, tmp_path):
 
 
 def regions(height, width):
-    """Two pictures' maps: one of 3 regions, of which one is a single row at the top, and one of one region."""
+    """Two pictures' maps: four regions, of which one is gone at 1/16 and one at 1/4 already; and a single region."""
     ids = torch.zeros(2, height, width, dtype=torch.int64)
     ids[0, :, width // 3 :] = 1
-    ids[0, :1] = 2
+    ids[0, 4:8] = 2
+    ids[0, 1] = 3
     return ids
 
 

@@ -245,7 +245,7 @@ def up(w: Weights, name: str, x: Tensor, outputs: int) -> Tensor:
 
 def rat(w: Weights, name: str, x: Tensor, prototypes: Tensor) -> Tensor:
     """prototypes: [B, C, h, w], those of the region at each position."""
-    c, (height, width) = x.size(1), x.shape[-2:]
+    c = x.size(1)
     content = conv(w, f"{name}.conv.2", F.leaky_relu(conv(w, f"{name}.conv.0", x, c, 1), 0.1), c, 1)
     k = F.leaky_relu(conv(w, f"{name}.k_sp_gen.0", torch.cat([content, prototypes], 1), c, 1), 0.1)
     k = F.leaky_relu(conv(w, f"{name}.k_sp_gen.2", k, c, 3), 0.1)
