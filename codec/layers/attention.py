@@ -103,4 +103,4 @@ class AttentionBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.addcmul(x, self.conv_a(x), torch.sigmoid(self.conv_b(x)))
+        return x + self.conv_a(x) * torch.sigmoid(self.conv_b(x))

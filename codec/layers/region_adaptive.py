@@ -3,6 +3,8 @@
 B batch, C channels, h w height and width of a feature map, prototypes [B, C, rows, cols] as a Partition pools them.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,6 +13,25 @@ from codec.layers.dps_conv import TAPS, dps_conv
 from codec.layers.regions import Partition
 
 SLOPE = 0.1  # of RAT's leaky ReLUs
+
+
+class _Affine(torch.autograd.Function):
+    """x (1 + s) + b with s and b side by side, whose gradient is written where it belongs instead of put together."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale_and_shift: Tensor) -> Tensor:
+        ctx.save_for_backward(x, scale_and_shift)
+        scale, shift = scale_and_shift.chunk(2, dim=1)
+        return torch.addcmul(x, x, scale).add_(shift)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        x, scale_and_shift = ctx.saved_tensors
+        of_both = torch.empty_like(scale_and_shift)
+        of_scale, of_shift = of_both.chunk(2, dim=1)
+        of_scale.copy_(grad).mul_(x)
+        of_shift.copy_(grad)
+        return torch.addcmul(grad, grad, scale_and_shift.chunk(2, dim=1)[0]), of_both
 
 
 class SAL(nn.Module):
@@ -23,8 +44,8 @@ class SAL(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        scale, shift = self.scale_and_shift(x).chunk(2, dim=1)
-        return torch.addcmul(x + shift, x, scale)
+        scale_and_shift = self.scale_and_shift(x)
+        return _Affine.apply(x.to(scale_and_shift.dtype), scale_and_shift)
 
 
 class CTL(nn.Sequential):
