@@ -50,8 +50,14 @@ def width_at(lmbda: float, ladder: Sequence[float], num_narrow: int, narrow: int
     return narrow if lmbda <= math.sqrt(ladder[num_narrow - 1] * ladder[num_narrow]) else wide
 
 
+def paper_or_tiny(paper: Any, tiny: Any, _root_: DictConfig) -> Any:
+    """The value for the profile that was asked for."""
+    return tiny if _root_.profile == "tiny" else paper
+
+
 OmegaConf.register_new_resolver("width_at", width_at, replace=True)
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+OmegaConf.register_new_resolver("paper_or_tiny", paper_or_tiny, replace=True)
 
 
 def choose_precision(asked: str, accelerator: str) -> str:
@@ -77,6 +83,8 @@ def _check(cfg: DictConfig) -> None:
     load_test_set(cfg.test.name, Path(cfg.test.root))  # missing pictures are found now, not behind the training
     for name in cfg.test.baselines:
         classical_codec(name)
+    if cfg.profile is not None and not cfg.profiles:
+        raise UserError(f"profile={cfg.profile} of {cfg.experiment_name}, which has one size; leave profile out")
     if cfg.init not in ("pca", "random"):
         raise UserError(f"init={cfg.init}; expected pca or random; set init")
     if cfg.init == "pca" and not cfg.loss.distortion.path.endswith(".mse_255"):

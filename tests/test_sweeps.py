@@ -18,6 +18,7 @@ MODELS = {
     "bmshj2018_hyperprior": "hyperprior",
     "mbt2018_mean": "mean_scale",
 }
+SIX_POINTS = {"wacnn": "wacnn", "bl_s": "wacnn", "segpic_nomask": "segpic", "segpic": "segpic", "segpic_s": "segpic"}
 
 
 def agent_commands(sweep: dict[str, Any]) -> list[list[str]]:
@@ -35,7 +36,8 @@ def agent_commands(sweep: dict[str, Any]) -> list[list[str]]:
 
 
 def test_there_is_a_sweep_for_each_model_and_loss() -> None:
-    assert [file.stem for file in FILES] == sorted(f"{model}_{loss}" for model in MODELS for loss in ("mse", "ms_ssim"))
+    both = [f"{model}_{loss}" for model in MODELS for loss in ("mse", "ms_ssim")]
+    assert [file.stem for file in FILES] == sorted(both + [f"{experiment}_mse" for experiment in SIX_POINTS])
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -65,13 +67,14 @@ def test_what_the_agent_runs_composes(file: Path) -> None:
         for line in agent_commands(sweep):
             assert line[:3] == ["/usr/bin/env", "codec", "train"]
             config = compose("train", overrides=line[3:], return_hydra_config=True)
-            assert config.model.name == MODELS[model]
+            assert config.model.name == (MODELS | SIX_POINTS)[model]
             assert config.experiment_name == model
             assert config.logger.name == "wandb" and config.logger.project == sweep["project"]
             assert config.loss.distortion.path.endswith("ms_ssim" if "ms_ssim" in file.stem else "mse_255")
             assert config.loss.lmbda == config.model.lmbda and config.model.lmbda in config.ladder
-            assert (128 if config.model.lmbda in list(config.ladder)[: 4 if "mbt" in model else 5] else 192) == config.model.N
+            narrow = 0 if model in SIX_POINTS else 4 if "mbt" in model else 5  # points at 128 filters
+            assert config.model.N == (128 if config.model.lmbda in config.ladder[:narrow] else 192)
             folders.add(run_name(config.hydra.overrides.task))
-            ladder = list(config.ladder)
+            ladder = list(config.ladder)[: 6 if model in SIX_POINTS else None]
     assert sweep["parameters"]["model.lmbda"]["values"] == ladder  # and nothing that the ladder lacks
     assert len(folders) == len(ladder)  # one run directory a point
