@@ -91,6 +91,28 @@ def test_the_papers_widths_follow_lambda():
                 assert widths == (cfg.model.N, cfg.model.M)
 
 
+@pytest.mark.parametrize(
+    "experiment, model, simple, maps",
+    [("wacnn", "wacnn", False, False), ("bl_s", "wacnn", True, False), ("segpic_nomask", "segpic", False, False),
+     ("segpic", "segpic", False, True), ("segpic_s", "segpic", True, True)],
+)  # fmt: skip
+def test_the_experiments_of_segpic_are_the_papers_and_small_ones(experiment, model, simple, maps):
+    import codec.train  # noqa: F401
+
+    with initialize_config_module("conf", version_base="1.3"):
+        paper, tiny = (
+            compose("train", [f"experiment={experiment}", *profile, "run_dir=x"]) for profile in ([], ["profile=tiny"])
+        )
+    assert (paper.model.N, paper.model.M) == (192, 320) and tiny.model.N < 64
+    assert paper.data.batch_size * paper.steps == pytest.approx(400 * 118_287, rel=1e-6)  # epochs, pictures
+    assert set(tiny.data.sources) == {"dead_leaves", "photographs"} and set(paper.data.sources) == {"folder"}
+    for cfg in (paper, tiny):
+        assert (cfg.experiment_name, cfg.model.name) == (experiment, model)
+        assert cfg.model.attention == cfg.model.context == (not simple)
+        source = cfg.data.get("regions", {}).get("_target_", "data.regions.no_regions")
+        assert (source != "data.regions.no_regions") == maps
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A tiny run of two points of a sweep, from photographs to the report."""
