@@ -1,16 +1,25 @@
-"""`codec bench`: training step, coding and memory against CompressAI's own model in its own loop, in one run, in turn."""
+"""`codec bench`: training step, coding and memory against another implementation in its own loop, in one run, in turn.
 
+For Ballé's family that is CompressAI; for WACNN and SegPIC, of which it has none, the same network computed as its authors do.
+"""
+
+import math
+import multiprocessing
 import resource
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import compressai.models
 import torch
 from hydra import compose, initialize_config_module
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -20,8 +29,10 @@ from codec.bundle import load_bundle, save_bundle
 from codec.checkpoints import compressai_codec
 from codec.coding import decode, encode
 from codec.entropy.coder import uniform_noise
+from codec.layers.dps_conv import TAPS, dps_conv
 from codec.losses.rate_distortion import RateDistortion, mse_255
-from codec.models import Codec
+from codec.models import Codec, build_model
+from codec.published_arrangement import as_published, unfolded_dps_conv
 from codec.train import choose_precision
 from data.sources import Leaves
 
@@ -31,6 +42,7 @@ THEIRS = {
     "mean_scale": compressai.models.MeanScaleHyperprior,
 }
 CLIP_NORM = 1.0  # of CompressAI's example
+STEP, LAYER = "training step", "DPSConv"
 
 console = Console()
 
@@ -41,8 +53,36 @@ def instructions() -> str:
     return f"{torch.backends.cpu.get_cpu_capability()}, {bf16}, {torch.get_num_threads()} threads"
 
 
-def _their_step(model: nn.Module, lmbda: float) -> Callable[[Tensor], None]:
-    """The loop of CompressAI's examples/train.py: two Adams, fp32, its loss."""
+@dataclass(frozen=True)
+class Sides:
+    """Two implementations of one codec, in training.
+
+    forward: their x_hat and likelihoods by stream of x [B, 3, H, W]. auxiliary_loss: theirs, of the quantiles.
+    """
+
+    ours: Codec
+    theirs: nn.Module
+    forward: Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
+    auxiliary_loss: Callable[[], Tensor]
+
+
+def _sides(cfg: DictConfig) -> Sides:
+    torch.manual_seed(0)
+    model = cfg.model
+    if model.name in THEIRS:
+        theirs = THEIRS[model.name](model.N, model.M)
+        with torch.no_grad():
+            theirs.g_a[6].weight.mul_(100)  # fresh weights code nothing but zeros
+        ours = compressai_codec(theirs.state_dict())
+        return Sides(ours, theirs, lambda x: itemgetter("x_hat", "likelihoods")(theirs(x)), theirs.aux_loss)
+    ours = build_model(model.name, **{key: value for key, value in model.items() if key not in ("name", "lmbda")})
+    published = as_published(ours)
+    return Sides(ours, published, lambda x: published(x, uniform_noise), published.auxiliary_loss)
+
+
+def _their_step(sides: Sides, lmbda: float) -> Callable[[Tensor], None]:
+    """The loop of CompressAI's examples/train.py, on which the authors' loops are built: two Adams, fp32, its loss."""
+    model = sides.theirs.train()
     quantiles = [p for name, p in model.named_parameters() if name.endswith(".quantiles")]
     others = [p for name, p in model.named_parameters() if not name.endswith(".quantiles")]
     optimizer, auxiliary = Adam(others, lr=1e-4), Adam(quantiles, lr=1e-3)
@@ -50,14 +90,14 @@ def _their_step(model: nn.Module, lmbda: float) -> Callable[[Tensor], None]:
     def step(x: Tensor) -> None:
         optimizer.zero_grad()
         auxiliary.zero_grad()
-        output = model(x)
+        x_hat, likelihoods = sides.forward(x)
         num_pixels = x.size(0) * x.size(2) * x.size(3)
-        bpp = sum(-torch.log2(p).sum() / num_pixels for p in output["likelihoods"].values())
-        loss = lmbda * 255**2 * nn.functional.mse_loss(output["x_hat"], x) + bpp
+        bpp = sum(-torch.log2(p).sum() / num_pixels for p in likelihoods.values())
+        loss = lmbda * 255**2 * nn.functional.mse_loss(x_hat, x) + bpp
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
         optimizer.step()
-        aux_loss = model.aux_loss()  # type: ignore[operator]
+        aux_loss = sides.auxiliary_loss()
         aux_loss.backward()
         auxiliary.step()
         loss.item(), aux_loss.item()  # which the example prints
@@ -65,9 +105,14 @@ def _their_step(model: nn.Module, lmbda: float) -> Callable[[Tensor], None]:
     return step
 
 
-def _our_step(model: Codec, lmbda: float, precision: str) -> Callable[[Tensor], None]:
+def _our_step(sides: Sides, cfg: DictConfig) -> Callable[[Tensor], None]:
     """What RateDistortionModule does in a step, without Lightning around it."""
-    loss = RateDistortion(mse_255, lmbda)
+    model = sides.ours.train().to(memory_format=torch.channels_last)
+    if cfg.compile:
+        for transform in model.transforms():
+            transform.compile()
+    precision = choose_precision(cfg.precision, "cpu")
+    loss = RateDistortion(mse_255, cfg.model.lmbda)
     quantiles = [density.quantiles for _, density in model.densities()]
     of_quantiles = {id(p) for p in quantiles}
     others = [p for p in model.parameters() if id(p) not in of_quantiles]
@@ -100,36 +145,89 @@ def _in_turn(ours: Callable[[], object], theirs: Callable[[], object], rounds: i
     return statistics.median(seconds[0]), statistics.median(seconds[1]), statistics.median(ratios)
 
 
-def measure(cfg: DictConfig) -> dict[str, tuple[float, float, float]]:
-    """(our seconds, their seconds, their seconds / ours) of training, encoding and decoding."""
-    torch.manual_seed(0)
-    theirs = THEIRS[cfg.model.name](cfg.model.N, cfg.model.M)
-    with torch.no_grad():
-        theirs.g_a[6].weight.mul_(100)  # fresh weights code nothing but zeros
-    ours = compressai_codec(theirs.state_dict())
-    x = torch.stack([Leaves(cfg.batch_size, cfg.crop, 0).load(i) for i in range(cfg.batch_size)]).float() / 255
-    rows = {}
-
-    theirs.update(force=True)
-    theirs.eval()
+def _coding_rows(cfg: DictConfig, sides: Sides) -> dict[str, tuple[float, float, float]]:
+    """Encoding and decoding one picture, against CompressAI."""
+    ours, theirs = sides.ours, sides.theirs.eval()
+    theirs.update(force=True)  # type: ignore[operator]
     picture = Leaves(1, max(cfg.size), 1).load(0)[:, : cfg.size[0], : cfg.size[1]]
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         save_bundle(Path(folder) / "b.safetensors", ours, {}, half=False, scale_rule="upper", solve=False)
         bundle = load_bundle(Path(folder) / "b.safetensors")
-        x_picture = picture[None].float() / 255
-        file, coded = encode(bundle, picture).file, theirs.compress(x_picture)
-        rows["encode"] = _in_turn(lambda: encode(bundle, picture), lambda: theirs.compress(x_picture), cfg.rounds, 3)
-        rows["decode"] = _in_turn(
-            lambda: decode(bundle, file), lambda: theirs.decompress(coded["strings"], coded["shape"]), cfg.rounds, 3
-        )
-    theirs.train()
-    ours = ours.train().to(memory_format=torch.channels_last)
-    if cfg.compile:
-        for transform in ours.transforms():
-            transform.compile()
-    our_step = _our_step(ours, cfg.model.lmbda, choose_precision(cfg.precision, "cpu"))
-    their_step = _their_step(theirs, cfg.model.lmbda)
-    rows["training step"] = _in_turn(lambda: our_step(x), lambda: their_step(x), cfg.rounds, cfg.steps)
+        x = picture[None].float() / 255
+        compress: Any = theirs.compress
+        decompress: Any = theirs.decompress
+        file, coded = encode(bundle, picture).file, compress(x)
+        return {
+            "encode": _in_turn(lambda: encode(bundle, picture), lambda: compress(x), cfg.rounds, 3),
+            "decode": _in_turn(
+                lambda: decode(bundle, file), lambda: decompress(coded["strings"], coded["shape"]), cfg.rounds, 3
+            ),
+        }
+
+
+Steps = tuple[Callable[[], object], Callable[[], object]]
+"""One step of our side and one of theirs."""
+
+
+def _training_steps(cfg: DictConfig) -> Steps:
+    return _training_steps_of(_sides(cfg), cfg)
+
+
+def _training_steps_of(sides: Sides, cfg: DictConfig) -> Steps:
+    x = torch.stack([Leaves(cfg.batch_size, cfg.crop, 0).load(i) for i in range(cfg.batch_size)]).float() / 255
+    ours, theirs = _our_step(sides, cfg), _their_step(sides, cfg.model.lmbda)
+    return lambda: ours(x), lambda: theirs(x)
+
+
+def _layer_steps(cfg: DictConfig) -> Steps:
+    """DPSConv forward and backward at SegPIC's largest map, in float32: ours, and unfold and einsum."""
+    x, upstream, *kernels = (torch.empty(_map_shape(cfg)).normal_() for _ in range(2 + TAPS))
+    stacked = [x.requires_grad_(), torch.empty(_map_shape(cfg, TAPS)).normal_().requires_grad_()]
+    separate = [t.detach().contiguous(memory_format=torch.channels_last).requires_grad_() for t in (x, *kernels)]
+    layer = torch.compile(dps_conv) if cfg.compile else dps_conv
+    return (
+        lambda: torch.autograd.grad(layer(separate[0], separate[1:]), separate, upstream),
+        lambda: torch.autograd.grad(unfolded_dps_conv(*stacked), stacked, upstream),
+    )
+
+
+def _map_shape(cfg: DictConfig, times: int = 1) -> tuple[int, int, int, int]:
+    return cfg.batch_size, times * cfg.model.N, cfg.crop // 4, cfg.crop // 4
+
+
+def measure(cfg: DictConfig) -> dict[str, tuple[float, float, float]]:
+    """(our seconds, their seconds, their seconds / ours) of each row."""
+    sides, rows = _sides(cfg), {}
+    if cfg.model.name in THEIRS:
+        rows = _coding_rows(cfg, sides)
+    if cfg.model.name == "segpic":
+        rows[LAYER] = _in_turn(*_layer_steps(cfg), cfg.rounds, cfg.steps)
+    rows[STEP] = _in_turn(*_training_steps_of(sides, cfg), cfg.rounds, cfg.steps)
+    return rows
+
+
+def _growth(settings: dict[str, Any], row: str, side: int) -> int:
+    """Bytes by which this process grows over the steps of one side, at their peak."""
+    cfg = OmegaConf.create(settings)
+    step = {STEP: _training_steps, LAYER: _layer_steps}[row](cfg)[side]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(2):
+        step()
+    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+
+def measure_memory(cfg: DictConfig) -> dict[str, tuple[int, int]]:
+    """Bytes that each side's steps need, ours and theirs, each in a process of its own.
+
+    Of a training step all beyond the weights; of the layer all beyond inputs, output and their gradients.
+    """
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    rows = {}
+    for row in [STEP, LAYER] if cfg.model.name == "segpic" else [STEP]:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as processes:
+            ours, theirs = (processes.submit(_growth, settings, row, side).result() for side in (0, 1))
+        known = 4 * math.prod(_map_shape(cfg, 2 + TAPS)) if row == LAYER else 0  # output and gradients
+        rows[row] = ours - known, theirs - known
     return rows
 
 
@@ -139,14 +237,16 @@ def run(overrides: Sequence[str]) -> int:
         cfg = compose("bench", list(overrides))
     rows = measure(cfg)
     model = cfg.model
-    table = Table(title=f"{model.name} N={model.N} M={model.M} against CompressAI's, {instructions()}")
-    for heading in ("", "here s", "CompressAI s", "times as fast"):
+    whose = "CompressAI" if model.name in THEIRS else "published"
+    table = Table(title=f"{model.name} N={model.N} M={model.M} against {whose}, {instructions()}")
+    for heading in ("", "here s", f"{whose} s", "times as fast"):
         table.add_column(heading, justify="left" if not heading else "right")
     for name, (ours, theirs, ratio) in rows.items():
         table.add_row(name, f"{ours:.3f}", f"{theirs:.3f}", f"{ratio:.2f}")
     console.print(table)
     precision = choose_precision(cfg.precision, "cpu")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"training: batch {cfg.batch_size} of {cfg.crop}^2, {precision} against fp32; coding: {cfg.size[1]}x{cfg.size[0]}")
-    print(f"peak memory of both in this process: {peak:.2f} GiB")
+    for name, (our_bytes, their_bytes) in measure_memory(cfg).items() if cfg.memory else ():
+        ratio = our_bytes / their_bytes
+        print(f"memory of a {name}: {our_bytes / 2**30:.2f} GiB against {their_bytes / 2**30:.2f} GiB, {ratio:.2f} times")
     return 0

@@ -211,7 +211,18 @@ def test_the_readmes_commands_are_commands():
 def test_the_benchmark_measures_both_sides(name, capsys):
     from codec.cli import main
 
-    tiny = ["model.N=8", "model.M=12", "batch_size=1", "crop=64", "steps=1", "rounds=1", "size=[64,64]"]
+    tiny = ["model.N=8", "model.M=12", "batch_size=1", "crop=64", "steps=1", "rounds=1", "size=[64,64]", "memory=false"]
     assert main(["bench", f"model={name}", *tiny]) == 0
     output = capsys.readouterr().out
     assert all(row in output for row in ("training step", "encode", "decode", "times as fast"))
+
+
+@pytest.mark.parametrize("name, memory", [("wacnn", False), ("segpic", True)])
+def test_the_benchmark_knows_the_published_arrangement(name, memory, capsys):
+    from codec.cli import main
+
+    tiny = ["model.N=24", "model.M=40", "batch_size=1", "crop=64", "steps=1", "rounds=1", f"memory={memory}"]
+    assert main(["bench", f"model={name}", *tiny]) == 0
+    output = capsys.readouterr().out
+    assert "training step" in output and "published" in output
+    assert ("DPSConv" in output) == (name == "segpic") and ("memory of a DPSConv" in output) == memory
