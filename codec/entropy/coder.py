@@ -7,7 +7,7 @@ B batch, C latent channels, h w height and width of the latent.
 """
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 import numpy as np
@@ -44,28 +44,47 @@ class LatentCoder(Protocol):
         ...
 
 
-class RateEstimator:
-    """Estimates rates: noisy values in training, rounded ones otherwise.
+def rounded(x: Tensor) -> Tensor:
+    """x rounded to integers, with the gradient of the identity."""
+    return torch.round(x).detach() + (x - x.detach())
 
-    noise: the source of noise, or None to round. With noise the noisy values are what the decoder gets, as in Ballé
-    2018. `likelihoods` holds what was estimated by stream name, each [B, C, h, w] in [1e-9, 1].
+
+class RateEstimator:
+    """Estimates rates: of noisy values in training, of rounded ones otherwise.
+
+    noise: the source of noise, or None to round. straight_through: the streams of which the decoder gets rounded values in
+    training too, as HiFiC's of y; of the others it gets the noisy ones, as in Ballé 2018. quantized: estimate the rounded
+    values in training too, by the same densities and without gradient.
+    `likelihoods` holds what was estimated by stream name, each [B, C, h, w] in [1e-9, 1], and `quantized_likelihoods` that
+    of the rounded values: the same ones without noise, nothing with noise where it was not asked for.
     """
 
-    def __init__(self, noise: Noise | None):
+    def __init__(self, noise: Noise | None, straight_through: Collection[str] = (), quantized: bool = False):
         self.noise = noise
+        self.straight_through = straight_through
+        self.quantized = quantized
         self.likelihoods: dict[str, Tensor] = {}
+        self.quantized_likelihoods: dict[str, Tensor] = {}
+
+    def _estimate(
+        self, name: str, values: Tensor, centre: Tensor | None, likelihood: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """What the decoder gets of `values`, whose likelihoods are noted; centre: what rounding leaves where it is."""
+        nearest = rounded(values) if centre is None else rounded(values - centre) + centre
+        noisy = nearest if self.noise is None else values + self.noise(values)
+        self.likelihoods[name] = likelihood(noisy)
+        if self.noise is None:
+            self.quantized_likelihoods[name] = self.likelihoods[name]
+        elif self.quantized:
+            with torch.no_grad():
+                self.quantized_likelihoods[name] = likelihood(nearest)
+        return nearest if name in self.straight_through else noisy
 
     def factorized(self, name: str, z: Tensor | None, shape: tuple[int, int, int], density: FactorizedDensity) -> Tensor:
         assert z is not None and tuple(z.shape[1:]) == shape
         with torch.autocast(z.device.type, enabled=False):
             z = at_least_float32(z)
-            if self.noise is None:
-                medians = density.medians().to(z)[:, None, None]
-                z_hat = torch.round(z - medians) + medians
-            else:
-                z_hat = z + self.noise(z)
-            self.likelihoods[name] = density.likelihood(z_hat)
-        return z_hat
+            return self._estimate(name, z, density.medians().to(z)[:, None, None], density.likelihood)
 
     def gaussian(
         self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianConditional
@@ -74,12 +93,11 @@ class RateEstimator:
         with torch.autocast(y.device.type, enabled=False):
             y, scales = at_least_float32(y), at_least_float32(scales)
             means = None if means is None else at_least_float32(means)
-            if self.noise is not None:
-                y_hat = y + self.noise(y)
-            else:
-                y_hat = torch.round(y) if means is None else torch.round(y - means) + means
-            self.likelihoods[name] = prior.likelihood_lower_bound(prior._likelihood(y_hat, scales, means))
-        return y_hat
+
+            def likelihood(values: Tensor) -> Tensor:
+                return prior.likelihood_lower_bound(prior._likelihood(values, scales, means))
+
+            return self._estimate(name, y, means, likelihood)
 
 
 class _SymbolCoder:

@@ -61,7 +61,8 @@ def rounded_with_feedback(weight: Tensor, stride: int) -> Tensor:
     return _RoundWithFeedback.apply(weight, stride)
 
 
-def _under_bf16(x: Tensor) -> bool:
+def under_bf16(x: Tensor) -> bool:
+    """Whether autocast to bf16 is on where x lies."""
     device = x.device.type
     return torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
 
@@ -70,7 +71,7 @@ class Conv2d(nn.Conv2d):
     """A convolution; under bf16 autocast its weights are rounded with feedback."""
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = rounded_with_feedback(self.weight, 1) if _under_bf16(x) else self.weight
+        weight = rounded_with_feedback(self.weight, 1) if under_bf16(x) else self.weight
         return self._conv_forward(x, weight, self.bias)
 
 
@@ -79,7 +80,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         assert output_size is None and self.padding_mode == "zeros"
-        weight = rounded_with_feedback(self.weight, self.stride[0]) if _under_bf16(x) else self.weight
+        weight = rounded_with_feedback(self.weight, self.stride[0]) if under_bf16(x) else self.weight
         return nn.functional.conv_transpose2d(
             x, weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation  # type: ignore[arg-type]
         )  # fmt: skip

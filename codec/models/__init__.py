@@ -1,6 +1,7 @@
 """The codecs by the names that configs and bundles use."""
 
 from codec.models.base import Codec
+from codec.models.hific import HiFiC
 from codec.models.hyperprior import FactorizedPrior, MeanScaleHyperprior, ScaleHyperprior
 from codec.types import UserError
 
@@ -9,6 +10,7 @@ MODELS: dict[str, type[Codec]] = {
     "factorized": FactorizedPrior,
     "hyperprior": ScaleHyperprior,
     "mean_scale": MeanScaleHyperprior,
+    "hific": HiFiC,
 }
 
 

@@ -3,7 +3,7 @@
 B batch, H W height and width of the picture, M latent channels, h w height and width of the latent.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import ClassVar
 
 import torch.nn.functional as F
@@ -25,12 +25,14 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
 class Codec(nn.Module):
     """A learned codec: analysis to a latent, one pass over the latents, synthesis from what that pass returns.
 
-    Subclasses set `stride` (a picture's sides are padded to multiples of it) and `latent_stride`, and write
-    `code_latents`. `arguments` is what rebuilds the network: plain integers by name.
+    Subclasses set `stride` (a picture's sides are padded to multiples of it), `latent_stride` and `straight_through`
+    (the streams that the decoder gets rounded in training; see RateEstimator), and write `code_latents`. `arguments` is
+    what rebuilds the network: plain integers by name.
     """
 
     stride: ClassVar[int]
     latent_stride: ClassVar[int] = 16
+    straight_through: ClassVar[Collection[str]] = ()
     g_a: nn.Module
     g_s: nn.Module
 
@@ -62,13 +64,17 @@ class Codec(nn.Module):
         """The prior of the streams that are coded with predicted scales, where there are any."""
         return None
 
-    def forward(self, x: Tensor, noise: Noise | None = None) -> CodecOutput:
-        """Reconstruction and likelihoods of x [B, 3, H, W] in [0, 1], of any size; noise None rounds."""
+    def forward(self, x: Tensor, noise: Noise | None = None, quantized: bool = False) -> CodecOutput:
+        """Reconstruction and likelihoods of x [B, 3, H, W] in [0, 1], of any size; noise None rounds.
+
+        quantized: with noise, also the likelihoods of the rounded latents.
+        """
         height, width = x.shape[-2:]
         y = self.padded_analysis(x)
-        coder = RateEstimator(noise)
+        coder = RateEstimator(noise, self.straight_through, quantized)
         y_hat = self.code_latents(coder, y, (y.size(-2), y.size(-1)))
-        return CodecOutput(self.synthesis(y_hat)[..., :height, :width], coder.likelihoods)
+        x_hat = self.synthesis(y_hat)[..., :height, :width]
+        return CodecOutput(x_hat, coder.likelihoods, coder.quantized_likelihoods, y_hat)
 
     def read(self, coder: LatentCoder, height: int, width: int) -> Tensor:
         """y_hat of a picture of that size, taken from `coder`."""
