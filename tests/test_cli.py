@@ -37,7 +37,7 @@ def test_imports_point_one_way():
         "codec.layers": ["codec.types"],
         "codec.entropy": ["codec.types", "codec.layers"],
         "codec.models": ["codec.types", "codec.layers", "codec.entropy"],
-        "codec.losses": ["codec.types", "codec.metrics"],
+        "codec.losses": ["codec.types", "codec.metrics", "codec.schedules"],
         "codec.metrics": ["codec.types", "codec.results", "data"],
         "codec.modules": [
             "codec.types", "codec.losses", "codec.models.base", "codec.entropy.coder", "codec.schedules", "codec.optimizers"
