@@ -40,7 +40,8 @@ def test_imports_point_one_way():
         "codec.losses": ["codec.types", "codec.metrics", "codec.schedules"],
         "codec.metrics": ["codec.types", "codec.results", "data"],
         "codec.modules": [
-            "codec.types", "codec.losses", "codec.models.base", "codec.entropy.coder", "codec.schedules", "codec.optimizers"
+            "codec.types", "codec.losses", "codec.models.base", "codec.models.discriminator", "codec.entropy.coder",
+            "codec.schedules", "codec.optimizers",
         ],
         "data": ["codec.types"],
     }
