@@ -13,7 +13,7 @@ from codec.losses.rate_distortion import LossTerms, RateDistortion
 from codec.models.base import Codec
 from codec.optimizers import MuonAdam
 from codec.schedules import Schedule
-from codec.types import Batch, UserError
+from codec.types import Batch, CodecOutput, UserError
 
 MAX_SKIPPED_IN_A_ROW = 10
 
@@ -98,7 +98,7 @@ class CodecModule(lightning.LightningModule):
     def _clip(
         self, optimizer: Optimizer, networks: list[nn.Parameter], unclipped: Sequence[nn.Parameter] = ()
     ) -> tuple[Tensor, Tensor]:
-        """Clip the gradients of `networks`, and skip the step where one is not finite; their norm, and whether it is skipped."""
+        """Clip the gradients of `networks`, skip a step where one is not finite; their norm, and whether it is skipped."""
         norm = _gradient_norm(networks)
         bad = ~torch.isfinite(norm + _gradient_norm(unclipped))
         if self.clip_norm is not None:
@@ -130,6 +130,8 @@ class CodecModule(lightning.LightningModule):
         output = self.codec(batch.image)
         terms = self.loss(output, batch.image)
         values = {"val/loss": terms.loss, "val/bpp": terms.bpp, "val/psnr": terms.psnr(), "val/mse": terms.mse}
+        if terms.perceptual is not None:
+            values[f"val/{self._perceptual_name()}"] = terms.perceptual
         # The loggers' axis: Lightning's own is one behind.
         self.log("step", float(self.global_step), reduce_fx="max", on_step=False, on_epoch=True, batch_size=1)
         self.log_dict(values, batch_size=len(batch.image), sync_dist=True, on_step=False, on_epoch=True)
@@ -145,6 +147,14 @@ class CodecModule(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.schedule.load_state_dict(checkpoint["schedule"])
 
+    def _perceptual_name(self) -> str:
+        assert self.loss.perceptual is not None
+        return self.loss.perceptual.name  # which says with what weights it measures
+
+    def _codec_forward(self, image: Tensor) -> CodecOutput:
+        """The codec's output of training on image [B, 3, H, W], with the rates that the loss asks for."""
+        return self.codec(image, self.noise, quantized=self.loss.rate_target is not None)
+
     def _log_every(self) -> int:
         return self.trainer.log_every_n_steps  # type: ignore[attr-defined]
 
@@ -156,5 +166,10 @@ class CodecModule(lightning.LightningModule):
         values = {"loss": terms.loss.detach(), "bpp": terms.bpp, "psnr": terms.psnr(), "mse": terms.mse}
         values |= {f"bpp_{name}": value for name, value in terms.bpp_by_stream.items()}
         values |= {"distortion": terms.distortion, "aux": auxiliary.detach()} | (more or {})
+        if terms.perceptual is not None:
+            values[self._perceptual_name()] = terms.perceptual
+        if terms.decision.quantized_bpp is not None:
+            values |= {"quantized_bpp": terms.decision.quantized_bpp, "rate_weight": terms.decision.rate_weight}
+            values["target_bpp"] = torch.tensor(terms.decision.target_bpp)
         values["lr"] = torch.tensor(self.lr * self.schedule.factor(self.global_step))
         self.log_dict({f"train/{name}": value for name, value in values.items()} | {"step": float(self.global_step + 1)})

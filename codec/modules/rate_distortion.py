@@ -15,7 +15,7 @@ class RateDistortionModule(CodecModule):
         return self._codec_optimizer()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        terms = self.loss(self.codec(batch.image, self.noise), batch.image)
+        terms = self.loss(self._codec_forward(batch.image), batch.image, self.global_step)
         auxiliary = self.codec.auxiliary_loss()
         if self._logs_this_step():
             self._log_step(terms, auxiliary)
