@@ -177,3 +177,8 @@ def load_weights(model: Codec, path: Path) -> None:
         )
     weights = {name.removeprefix("weights."): t for name, t in tensors.items() if name.startswith("weights.")}
     _set_weights(model, weights, path)
+
+
+def bundle_facts(path: Path) -> dict[str, Any]:
+    """What the bundle at `path` says about its training."""
+    return _read(path)[2]

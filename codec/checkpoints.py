@@ -120,7 +120,7 @@ def _renamed(state: dict[str, Tensor], names: tuple[tuple[str, str], ...]) -> di
         for pattern, replacement in names:
             name = re.sub(pattern, replacement, name)
         if name in renamed and not renamed[name].equal(tensor):
-            raise UserError(f"the checkpoint has two values for {name}; expected the same under both of its names; get it again")
+            raise UserError(f"the checkpoint has two values for {name}; expected one under both of its names; get it again")
         renamed[name] = tensor
     return renamed
 

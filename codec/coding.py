@@ -53,7 +53,7 @@ def encode(bundle: Bundle, image: Tensor, grid: Grid | None = None) -> Encoded:
     """
     model = bundle.model
     if grid is not None and model.grid is None:
-        raise UserError(f"a grid of {grid.rows}x{grid.cols} for {bundle.header['model']}, which adapts to no regions; give none")
+        raise UserError(f"a grid of {grid.rows}x{grid.cols} for {bundle.header['model']}, which has no regions; give none")
     grid = model.grid if grid is None else grid
     if grid is not None:
         check_grid(grid)

@@ -34,7 +34,11 @@ def evaluate(bundle: Path, pictures: Sequence[TestImage], dataset: str, files: P
     facts = encoder.header
     config = facts["facts"].get("config", {})
     setting = {"lmbda": config["model"]["lmbda"]} if "model" in config else {}
+    if config.get("target_bpp") is not None:
+        setting["target_bpp"] = config["target_bpp"]
     description = f"{facts['model']} {facts['arguments']}, bundle {encoder.fingerprint.hex()}"
+    if "trained_with" in facts["facts"]:
+        description += f", trained with {facts['facts']['trained_with']}"
     point = Point(setting, rows)
     estimated, table = point.mean("estimated_bpp"), point.mean("table_bpp")
     assert estimated is not None and table is not None

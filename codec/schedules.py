@@ -1,4 +1,4 @@
-"""Learning-rate factors by step. A step is one batch."""
+"""Factors by step on a learning rate, a weight or a target. A step is one batch."""
 
 import math
 from collections.abc import Sequence
@@ -48,6 +48,18 @@ class Milestones(Schedule):
 
     def factor(self, step: int) -> float:
         return self.gamma ** sum(step >= milestone for milestone in self.milestones)
+
+
+class Warmup(Schedule):
+    """`factor` for the first `batches` steps, then 1 (HiFiC: half the rate weight, 0.20 / 0.14 of the target)."""
+
+    def __init__(self, batches: int, factor: float):
+        if batches < 0 or not factor > 0:
+            raise UserError(f"a warm-up of {batches} batches at {factor}; expected both positive; set rate_target")
+        self.batches, self.initial = batches, factor
+
+    def factor(self, step: int) -> float:
+        return self.initial if step < self.batches else 1.0
 
 
 class Plateau(Schedule):

@@ -12,6 +12,7 @@ from typing import Any
 import hydra
 import lightning
 import torch
+from hydra import compose
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
@@ -22,24 +23,29 @@ from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from codec.bundle import load_weights, save_bundle
+from codec.bundle import save_bundle
 from codec.callbacks.checkpoint import SaveCheckpoints
 from codec.callbacks.progress import ShowProgress
 from codec.callbacks.reconstructions import SaveReconstructions
 from codec.evaluate import evaluate_and_report
 from codec.metrics.classical import classical_codec
 from codec.models import build_model
+from codec.models.discriminator import Discriminator
 from codec.models.linear_start import start_as_transform_codec
+from codec.modules.adversarial import AdversarialModule
+from codec.modules.base import CodecModule
 from codec.modules.rate_distortion import RateDistortionModule
 from codec.report import print_savings, print_table, write_rd_plot
 from codec.results import Results
 from codec.runs import RunFolder, run_name
 from codec.tracking import is_first_rank, make_loggers
 from codec.types import UserError
+from codec.warm_start import find_start, start_from
 from data.module import ImageDataModule
 from data.testsets import load_test_set
 
 START_CROPS = 128  # pictures from which init=pca takes its components
+OF_SECOND_STAGE = ("experiment", "warmup", "adversarial", "steps", "init_from", "run_dir")  # overrides that end there
 COMPILE_PAYS = 5000  # steps: compiling costs a minute or two and then saves about a third of a step
 
 console = Console()
@@ -55,9 +61,15 @@ def paper_or_tiny(paper: Any, tiny: Any, _root_: DictConfig) -> Any:
     return tiny if _root_.profile == "tiny" else paper
 
 
+def file_or_random(path: str) -> str:
+    """The path where there is a file, `random` elsewhere: the weights of a perceptual distance in a trial."""
+    return path if Path(path).is_file() else "random"
+
+
 OmegaConf.register_new_resolver("width_at", width_at, replace=True)
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 OmegaConf.register_new_resolver("paper_or_tiny", paper_or_tiny, replace=True)
+OmegaConf.register_new_resolver("file_or_random", file_or_random, replace=True)
 
 
 def choose_precision(asked: str, accelerator: str) -> str:
@@ -101,30 +113,39 @@ def _check(cfg: DictConfig) -> None:
         raise UserError(f"steps={cfg.steps}; expected at least 1; set steps")
 
 
-def _build_module(cfg: DictConfig, data: ImageDataModule, resumes: bool) -> RateDistortionModule:
+def _build_module(cfg: DictConfig, data: ImageDataModule, folder: RunFolder, resumes: bool) -> CodecModule:
     """The module with a codec that has its starting weights."""
     arguments = {k: v for k, v in cfg.model.items() if k not in ("name", "lmbda")}
     torch.manual_seed(cfg.seed)
     codec = build_model(cfg.model.name, **arguments)
-    if cfg.init_from is not None:
-        load_weights(codec, Path(cfg.init_from))
-        console.print(f"weights from {cfg.init_from}")
+    if cfg.init_from is not None and not resumes:
+        console.print(start_from(codec, find_start(Path(cfg.init_from), folder, cfg.target_bpp)))
     elif cfg.init == "pca" and not resumes:
         start_as_transform_codec(codec, data.sample_crops(START_CROPS), cfg.model.lmbda)
     codec = codec.to(memory_format=torch.channels_last)
     if cfg.compile is True or (cfg.compile == "auto" and cfg.steps >= COMPILE_PAYS):
         for transform in codec.transforms():
             transform.compile()
-    return RateDistortionModule(
-        codec, instantiate(cfg.loss), instantiate(cfg.schedule), seed=cfg.seed, **cfg.optim
-    )
+    loss, schedule = instantiate(cfg.loss), instantiate(cfg.schedule)
+    if cfg.adversarial is None:
+        return RateDistortionModule(codec, loss, schedule, seed=cfg.seed, **cfg.optim)
+    discriminator = Discriminator(cfg.model.M, cfg.adversarial.width).to(memory_format=torch.channels_last)
+    return AdversarialModule(
+        codec, discriminator, loss, schedule, beta=cfg.adversarial.beta, discriminator_lr=cfg.adversarial.discriminator_lr,
+        accumulate=cfg.trainer.accumulate_grad_batches, seed=cfg.seed, **cfg.optim,
+    )  # fmt: skip
 
 
-def train(cfg: DictConfig, folder: RunFolder) -> RateDistortionModule:
+def train(cfg: DictConfig, folder: RunFolder) -> CodecModule:
     """Fit the codec of `cfg`, from where the folder's last checkpoint left it."""
+    settings = dict(cfg.trainer)
     data = instantiate(cfg.data)
+    if cfg.adversarial is not None:
+        # With manual optimisation Lightning accumulates nothing: its batch has the parts of a step, which the module takes.
+        parts, settings["accumulate_grad_batches"] = settings["accumulate_grad_batches"], 1
+        data = instantiate(cfg.data, batch_size=cfg.data.batch_size * parts)
     resumes = folder.last_checkpoint.exists()
-    module = _build_module(cfg, data, resumes)
+    module = _build_module(cfg, data, folder, resumes)
     callbacks: list[lightning.Callback] = [
         ShowProgress(data.batch_size),
         SaveReconstructions(folder.report / "reconstructions"),
@@ -132,7 +153,6 @@ def train(cfg: DictConfig, folder: RunFolder) -> RateDistortionModule:
     ]
     if cfg.ema is not None:
         callbacks.append(EMAWeightAveraging(decay=cfg.ema, use_buffers=False))
-    settings = dict(cfg.trainer)
     if settings["strategy"] == "auto" and settings["devices"] not in (1, "1"):
         # Its buffers are constants, and ranks with unlike numbers of validation pictures would wait for each other.
         settings["strategy"] = DDPStrategy(broadcast_buffers=False)
@@ -142,7 +162,7 @@ def train(cfg: DictConfig, folder: RunFolder) -> RateDistortionModule:
         max_steps=cfg.steps,
         max_epochs=-1,
         log_every_n_steps=cfg.log_every,
-        val_check_interval=cfg.val_every * cfg.trainer.accumulate_grad_batches,  # Lightning counts micro-batches
+        val_check_interval=cfg.val_every * settings["accumulate_grad_batches"],  # Lightning counts micro-batches
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # the batch sampler shards by rank itself
@@ -158,10 +178,32 @@ def train(cfg: DictConfig, folder: RunFolder) -> RateDistortionModule:
     return module
 
 
-def _run(cfg: DictConfig) -> None:
+def _warm_up(cfg: DictConfig) -> Path:
+    """The directory of the run that cfg.warmup asks for: finished before, or now."""
+    given = []
+    for override in HydraConfig.get().overrides.task:
+        key = override.partition("=")[0].lstrip("+~")
+        if key == "warmup.steps":
+            given.append(override.removeprefix("warmup."))
+        elif key != "data.batch_size" and key.split(".")[0] not in OF_SECOND_STAGE:
+            given.append(override)
+    path = Path(os.environ.get("CODEC_RUNS", "runs")) / cfg.warmup.experiment / run_name(given)
+    if cfg.trainer.devices not in (1, "1") and not RunFolder(path).finished:
+        raise UserError(
+            f"both stages with trainer.devices={cfg.trainer.devices}; each further rank would start the command again; "
+            f"expected one device, or a finished run at {path}; start experiment={cfg.warmup.experiment} first"
+        )
+    print(f"first stage: {path}")
+    with_path = ["experiment=" + cfg.warmup.experiment, *given, f"run_dir='{path}'"]
+    _run(compose("train", with_path), RunFolder(path))
+    return path
+
+
+def _run(cfg: DictConfig, folder: RunFolder) -> None:
     """One run: train, export, measure, report; what is done already is not done again."""
     _check(cfg)
-    folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
+    if cfg.warmup is not None and cfg.init_from is None and not folder.finished:
+        cfg.init_from = str(_warm_up(cfg))
     asked: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     del asked["run_dir"]
     cfg = OmegaConf.create(asked)  # without interpolations from here on
@@ -176,11 +218,16 @@ def _run(cfg: DictConfig) -> None:
         if not is_first_rank():
             return
         # No paths: a bundle travels.
-        facts = {"config": {key: asked[key] for key in ("experiment_name", "model", "steps", "seed")}}
+        told = ("experiment_name", "model", "steps", "seed", "target_bpp")
+        facts: dict[str, Any] = {"config": {key: asked[key] for key in told}}
+        if module.loss.perceptual is not None:
+            facts["trained_with"] = module.loss.perceptual.name
         save_bundle(folder.bundle, module.codec, facts, half=True)
-    evaluate_and_report(
+    results = evaluate_and_report(
         folder.bundle, cfg.test.name, Path(cfg.test.root), cfg.test.baselines, folder.results, folder.report
     )
+    if cfg.target_bpp is not None:
+        print(f"rate     {results.points[0].mean('file_bpp'):.3f} bpp on {cfg.test.name}, target {cfg.target_bpp} in training")
     folder.update_facts(finished=True)
     print(f"codec    {folder.bundle}\nlog      {folder.metrics_file}")
 
@@ -248,7 +295,7 @@ def _main(cfg: DictConfig) -> None:
     with _started_as("train"):
         try:
             _check_ranks(cfg)
-            _run(cfg)
+            _run(cfg, RunFolder(Path(HydraConfig.get().runtime.output_dir)))
         except Exception as error:  # a user's mistake ends this point of a sweep, not the sweep
             mistake = UserError.behind(error)
             if mistake is None:

@@ -38,7 +38,11 @@ class CodecOutput(NamedTuple):
 
     x_hat: float32 [B, 3, H, W], unclamped.
     likelihoods: by stream name, each [B, C, h, w] in (0, 1]: the rate of the stream is -log2 of it, summed.
+    quantized_likelihoods: those of the rounded latents, without gradient in training; empty where not asked for.
+    y_hat: [B, M, h, w], the latent that x_hat is made of, or None.
     """
 
     x_hat: Tensor
     likelihoods: dict[str, Tensor]
+    quantized_likelihoods: dict[str, Tensor] = {}
+    y_hat: Tensor | None = None

@@ -37,10 +37,11 @@ def test_imports_point_one_way():
         "codec.layers": ["codec.types"],
         "codec.entropy": ["codec.types", "codec.layers"],
         "codec.models": ["codec.types", "codec.layers", "codec.entropy"],
-        "codec.losses": ["codec.types", "codec.metrics"],
+        "codec.losses": ["codec.types", "codec.metrics", "codec.schedules"],
         "codec.metrics": ["codec.types", "codec.results", "data"],
         "codec.modules": [
-            "codec.types", "codec.losses", "codec.models.base", "codec.entropy.coder", "codec.schedules", "codec.optimizers"
+            "codec.types", "codec.losses", "codec.models.base", "codec.models.discriminator", "codec.entropy.coder",
+            "codec.schedules", "codec.optimizers",
         ],
         "data": ["codec.types"],
     }
@@ -69,7 +70,10 @@ def test_every_config_composes_and_instantiates(path, tmp_path):
             assert compose("eval", [f"data={choice}"]).data.name == choice
             return
         overrides = [f"{group}={choice}", *(["model.lmbda=8.73"] if choice == "ms_ssim" else [])]
+        overrides += ["model.lmbda=0.00234"] if choice == "perceptual" else []
         cfg = compose("train", [*overrides, f"run_dir={tmp_path}"])
+    if "perceptual" in cfg.loss:
+        cfg.loss.perceptual.weights = "random"  # no download here
     instantiate(cfg.loss)
     instantiate(cfg.schedule)
     assert cfg.model.N >= 64 and min(cfg.ladder) <= cfg.model.lmbda <= max(cfg.ladder)
@@ -167,6 +171,10 @@ def test_a_trained_codec_codes_and_starts_another_run(finished, tmp_path):
         (["train", "precision=16-mixed"], "expected auto, 32-true or bf16-mixed"),
         (["train", "data=folder", "data.root=nowhere"], "no folder at nowhere"),
         (["train", "data=kodak"], "a set to measure on"),
+        (["train", "profile=tiny"], "which has one size"),
+        (["train", "target_bpp=-1", *TINY], "expected a positive number of bits"),
+        (["train", "experiment=hific", "profile=tiny", "trainer.devices=2"], "start experiment=hific_warmup first"),
+        (["train", "experiment=hific_warmup", "profile=tiny", "init_from=last.ckpt"], "resumed by its own command"),
         (["train", "-m", "trainer.devices=2", "seed=1,2"], "one device a point"),
         (["train", "loss=ms_ssim", "model.lmbda=8.73", *TINY], "set init=random"),
         (["train", "loss=ms_ssim", "model.lmbda=8.73", "init=random", *TINY], "set data.crop=256"),

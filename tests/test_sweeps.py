@@ -73,7 +73,7 @@ def test_what_the_agent_runs_composes(file: Path) -> None:
             assert config.loss.distortion.path.endswith("ms_ssim" if "ms_ssim" in file.stem else "mse_255")
             assert config.loss.lmbda == config.model.lmbda and config.model.lmbda in config.ladder
             narrow = 0 if model in SIX_POINTS else 4 if "mbt" in model else 5  # points at 128 filters
-            assert config.model.N == (128 if config.model.lmbda in config.ladder[:narrow] else 192)
+            assert (128 if config.model.lmbda in config.ladder[:narrow] else 192) == config.model.N
             folders.add(run_name(config.hydra.overrides.task))
             ladder = list(config.ladder)[: 6 if model in SIX_POINTS else None]
     assert sweep["parameters"]["model.lmbda"]["values"] == ladder  # and nothing that the ladder lacks

@@ -7,7 +7,7 @@ B batch, C latent channels, h w height and width of the latent.
 """
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 import numpy as np
@@ -60,30 +60,49 @@ def rounded(x: Tensor) -> Tensor:
     return torch.round(x).detach() + (x - x.detach())
 
 
+def _joined(parts: dict[str, list[Tensor]]) -> dict[str, Tensor]:
+    return {name: tensors[0] if len(tensors) == 1 else torch.cat(tensors, dim=1) for name, tensors in parts.items()}
+
+
 class RateEstimator:
     """Estimates rates: of noisy values in training, of rounded ones otherwise.
 
-    noise: the source of noise, or None to round. straight_through: whether the decoder gets rounded values in training
-    too, as in WACNN, or the noisy ones, as in Ballé 2018.
+    noise: the source of noise, or None to round. straight_through: the streams of which the decoder gets rounded values in
+    training too, as HiFiC's of y; of the others it gets the noisy ones, as in Ballé 2018. quantized: estimate the rounded
+    values in training too, by the same densities and without gradient.
     """
 
-    def __init__(self, noise: Noise | None, straight_through: bool = False):
+    def __init__(self, noise: Noise | None, straight_through: Collection[str] = (), quantized: bool = False):
         self.noise = noise
         self.straight_through = straight_through
+        self.quantized = quantized
         self._likelihoods: dict[str, list[Tensor]] = {}
+        self._quantized: dict[str, list[Tensor]] = {}
+
+    def _estimate(
+        self, name: str, values: Tensor, centre: Tensor | None, likelihood: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """What the decoder gets of `values`, whose likelihoods are noted; centre: what rounding leaves where it is."""
+        nearest = rounded(values) if centre is None else rounded(values - centre) + centre
+        noisy = nearest if self.noise is None else values + self.noise(values)
+        rated = likelihood(noisy)
+        self._likelihoods.setdefault(name, []).append(rated)
+        if self.noise is None:
+            self._quantized.setdefault(name, []).append(rated)
+        elif self.quantized:
+            with torch.no_grad():
+                self._quantized.setdefault(name, []).append(likelihood(nearest))
+        return nearest if name in self.straight_through else noisy
 
     @property
     def likelihoods(self) -> dict[str, Tensor]:
         """What was estimated by stream name, each [B, C, h, w] in [1e-9, 1]; the parts of a stream as channels."""
-        return {name: parts[0] if len(parts) == 1 else torch.cat(parts, dim=1) for name, parts in self._likelihoods.items()}
+        return _joined(self._likelihoods)
 
-    def _quantised(self, values: Tensor, centre: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What the decoder gets, and what the rate is estimated of."""
-        if self.noise is not None and not self.straight_through:
-            noisy = values + self.noise(values)
-            return noisy, noisy
-        nearest = rounded(values) if centre is None else rounded(values - centre) + centre
-        return nearest, nearest if self.noise is None else values + self.noise(values)
+    @property
+    def quantized_likelihoods(self) -> dict[str, Tensor]:
+        """Those of the rounded values: the same ones without noise, nothing with noise where it was not asked for."""
+        return _joined(self._quantized)
 
     def factorized(
         self,
@@ -96,12 +115,12 @@ class RateEstimator:
         assert z is not None and tuple(z.shape[1:]) == shape
         with torch.autocast(z.device.type, enabled=False):
             z = at_least_float32(z)
-            z_hat, rated = self._quantised(z, density.medians().to(z)[:, None, None])
-            likelihood = density.likelihood(rated)
-            if present is not None:
-                likelihood = torch.where(present, likelihood, 1.0)
-            self._likelihoods.setdefault(name, []).append(likelihood)
-        return z_hat
+
+            def likelihood(values: Tensor) -> Tensor:
+                rated = density.likelihood(values)
+                return rated if present is None else torch.where(present, rated, 1.0)
+
+            return self._estimate(name, z, density.medians().to(z)[:, None, None], likelihood)
 
     def gaussian(
         self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianConditional
@@ -110,10 +129,11 @@ class RateEstimator:
         with torch.autocast(y.device.type, enabled=False):
             y, scales = at_least_float32(y), at_least_float32(scales)
             means = None if means is None else at_least_float32(means)
-            y_hat, rated = self._quantised(y, means)
-            likelihood = prior.likelihood_lower_bound(prior._likelihood(rated, scales, means))
-            self._likelihoods.setdefault(name, []).append(likelihood)
-        return y_hat
+
+            def likelihood(values: Tensor) -> Tensor:
+                return prior.likelihood_lower_bound(prior._likelihood(values, scales, means))
+
+            return self._estimate(name, y, means, likelihood)
 
 
 class _SymbolCoder:

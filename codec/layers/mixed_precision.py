@@ -66,6 +66,7 @@ def rounded_with_feedback(weight: Tensor, stride: int) -> Tensor:
 
 
 def under_bf16(x: Tensor) -> bool:
+    """Whether autocast to bf16 is on where x lies."""
     device = x.device.type
     return torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.bfloat16
 

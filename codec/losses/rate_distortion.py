@@ -5,17 +5,17 @@ B batch, C latent channels, H W height and width of the picture, h w height and 
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from pytorch_msssim import ms_ssim
 from torch import Tensor
 
+from codec.losses.rate_target import Decision, RateTarget
 from codec.metrics.quality import MIN_MS_SSIM_SIDE
 from codec.types import CodecOutput, UserError
 
 Distortion = Callable[[Tensor, Tensor], Tensor]
-
 
 
 def bits_per_pixel(likelihoods: Tensor, num_pixels: int) -> Tensor:
@@ -46,9 +46,10 @@ def one_minus_ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor:
 
 
 class LossTerms(NamedTuple):
-    """The loss of one batch and what it is made of: scalars on the batch's device.
+    """The loss of one batch and what it is made of: scalars on the batch's device, all but the loss without gradient.
 
-    loss = lmbda * distortion + bpp; bpp_by_stream sums to bpp; mse is on [0, 1].
+    loss = lmbda * distortion + decision.rate_weight * bpp + perceptual_weight * perceptual; bpp_by_stream sums to bpp; mse is
+    on [0, 1]; perceptual is None without such a term.
     """
 
     loss: Tensor
@@ -56,33 +57,73 @@ class LossTerms(NamedTuple):
     bpp: Tensor
     bpp_by_stream: dict[str, Tensor]
     mse: Tensor
+    decision: Decision
+    perceptual: Tensor | None = None
 
     def psnr(self) -> Tensor:
         """Of the batch as one picture, in dB, unclamped."""
         return -10 * torch.log10(self.mse)
 
 
+class Perceptual(Protocol):
+    """A distance of pictures that has a name, such as codec.metrics.perceptual.Lpips."""
+
+    name: str
+
+    def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
+        """Mean distance of x_hat from x, both [B, 3, H, W]."""
+        ...
+
+
 class RateDistortion:
     """lmbda * distortion + bpp, bpp in bits per original pixel, averaged over the batch (Ballé 2018, eq. 6).
 
-    lmbda: weight of the distortion, whose scale is the distortion function's own.
+    lmbda: weight of the distortion, whose scale is the distortion function's own. rate_target: what weights bpp, instead
+    of 1. perceptual: a further distance and its weight (HiFiC: LPIPS, 1).
     """
 
-    def __init__(self, distortion: Distortion, lmbda: float):
+    def __init__(
+        self,
+        distortion: Distortion,
+        lmbda: float,
+        rate_target: RateTarget | None = None,
+        perceptual: Perceptual | None = None,
+        perceptual_weight: float = 1.0,
+    ):
         if not lmbda > 0 or not math.isfinite(lmbda):
             raise UserError(f"lmbda={lmbda}; expected a positive number, such as 0.0067; set model.lmbda")
         self.distortion = distortion
         self.lmbda = lmbda
+        self.rate_target = rate_target
+        self.perceptual, self.perceptual_weight = perceptual, perceptual_weight
 
-    def __call__(self, output: CodecOutput, x: Tensor) -> LossTerms:
-        """The loss of pictures x [B, 3, H, W] in [0, 1], in float32 whatever the networks ran in."""
+    def __call__(self, output: CodecOutput, x: Tensor, step: int | None = None) -> LossTerms:
+        """The loss of pictures x [B, 3, H, W] in [0, 1], in float32 whatever the networks ran in.
+
+        step: of the training, or None outside it; see RateTarget.decide.
+        """
         num_pixels = x.size(-1) * x.size(-2)
         with torch.autocast(x.device.type, enabled=False):
             x_hat = output.x_hat.to(x.dtype)
-            by_stream = {name: bits_per_pixel(p, num_pixels).mean() for name, p in output.likelihoods.items()}
+            by_stream = _rates(output.likelihoods, num_pixels)
             bpp = torch.stack(list(by_stream.values())).sum()
+            decision = Decision(bpp.new_ones(()))
+            if self.rate_target is not None:
+                quantized_bpp = torch.stack(list(_rates(output.quantized_likelihoods, num_pixels).values())).sum()
+                decision = self.rate_target.decide(quantized_bpp.detach(), step)
             distortion = self.distortion(x_hat, x)
-            loss = self.lmbda * distortion + bpp
+            loss = self.lmbda * distortion + decision.rate_weight * bpp
+            perceptual = None
+            if self.perceptual is not None:
+                perceptual = self.perceptual(x_hat, x)
+                loss = loss + self.perceptual_weight * perceptual
+                perceptual = perceptual.detach()
             with torch.no_grad():
                 mse = torch.mean((x_hat - x) ** 2)
-        return LossTerms(loss, distortion.detach(), bpp.detach(), {k: v.detach() for k, v in by_stream.items()}, mse)
+        streams = {name: value.detach() for name, value in by_stream.items()}
+        return LossTerms(loss, distortion.detach(), bpp.detach(), streams, mse, decision, perceptual)
+
+
+def _rates(likelihoods: dict[str, Tensor], num_pixels: int) -> dict[str, Tensor]:
+    """Mean bits per pixel over the batch, by stream."""
+    return {name: bits_per_pixel(p, num_pixels).mean() for name, p in likelihoods.items()}

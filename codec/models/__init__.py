@@ -3,6 +3,7 @@
 import inspect
 
 from codec.models.base import Codec
+from codec.models.hific import HiFiC
 from codec.models.hyperprior import FactorizedPrior, MeanScaleHyperprior, ScaleHyperprior
 from codec.models.segpic import SegPIC
 from codec.models.wacnn import WACNN
@@ -15,6 +16,7 @@ MODELS: dict[str, type[Codec]] = {
     "mean_scale": MeanScaleHyperprior,
     "wacnn": WACNN,
     "segpic": SegPIC,
+    "hific": HiFiC,
 }
 
 

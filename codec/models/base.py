@@ -3,7 +3,7 @@
 B batch, H W height and width of the picture, M latent channels, h w height and width of the latent.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -54,13 +54,13 @@ class Codec(nn.Module):
     """A learned codec: analysis to a latent, one pass over the latents, synthesis from what that pass returns.
 
     Subclasses set `stride` (a picture's sides are padded to multiples of it), `latent_stride` and `straight_through`
-    (what the decoder sees in training; see RateEstimator), and write `code_latents`. `arguments` is what rebuilds the
-    network: plain integers by name, and true or false for its options.
+    (the streams that the decoder gets rounded in training; see RateEstimator), and write `code_latents`. `arguments` is
+    what rebuilds the network: plain integers by name, and true or false for its options.
     """
 
     stride: ClassVar[int]
     latent_stride: ClassVar[int] = 16
-    straight_through: ClassVar[bool] = False
+    straight_through: ClassVar[Collection[str]] = ()
     g_a: nn.Module
     g_s: nn.Module
 
@@ -107,19 +107,23 @@ class Codec(nn.Module):
         """(h, w) of the latent of a picture of that size."""
         return (height + -height % self.stride) // self.latent_stride, (width + -width % self.stride) // self.latent_stride
 
-    def forward(self, x: Tensor, noise: Noise | None = None, regions: Tensor | None = None) -> CodecOutput:
+    def forward(
+        self, x: Tensor, noise: Noise | None = None, regions: Tensor | None = None, quantized: bool = False
+    ) -> CodecOutput:
         """Reconstruction and likelihoods of x [B, 3, H, W] in [0, 1], of any size; noise None rounds.
 
         regions: int64 [B, H, W], ids from 0 for each picture, or None for the codec's grid. Codecs without one ignore it.
+        quantized: with noise, also the likelihoods of the rounded latents.
         """
         height, width = x.shape[-2:]
         y = self.padded_analysis(x)
-        coder = RateEstimator(noise, self.straight_through)
-        partition = self.grid
+        coder = RateEstimator(noise, self.straight_through, quantized)
+        partition: Partition | None = self.grid
         if partition is not None and regions is not None:
             partition = region_map(regions, self.stride)
         latents = self.code_latents(coder, y, self.latent_size(height, width), partition)
-        return CodecOutput(self.synthesis(latents)[..., :height, :width], coder.likelihoods)
+        x_hat = self.synthesis(latents)[..., :height, :width]
+        return CodecOutput(x_hat, coder.likelihoods, coder.quantized_likelihoods, latents.y_hat)
 
     def read(self, coder: LatentCoder, height: int, width: int, grid: Grid | None) -> Latents:
         """The latents of a picture of that size, taken from `coder`."""

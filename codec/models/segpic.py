@@ -83,7 +83,7 @@ class SegPIC(Codec):
     """
 
     stride = 64
-    straight_through = True
+    straight_through = ("p1", "p2", "y", "z")
 
     def __init__(
         self, N: int, M: int, grid: int = 4, attention: bool = True, context: bool = True, inverse_gdn: bool = False

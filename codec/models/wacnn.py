@@ -76,7 +76,7 @@ class WACNN(Codec):
     """
 
     stride = 64
-    straight_through = True
+    straight_through = ("y", "z")
 
     def __init__(self, N: int, M: int, attention: bool = True, context: bool = True):
         super().__init__(N=N, M=M, attention=attention, context=context)

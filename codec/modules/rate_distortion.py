@@ -1,91 +1,21 @@
 """Training of any codec for rate and distortion: one Adam, automatic optimisation."""
 
-from typing import Any
-
-import lightning
-import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
-from codec.entropy.coder import Noise, uniform_noise
-from codec.losses.rate_distortion import LossTerms, RateDistortion
-from codec.models.base import Codec
-from codec.optimizers import MuonAdam
-from codec.schedules import Schedule
-from codec.types import Batch, UserError
-
-MAX_SKIPPED_IN_A_ROW = 10
+from codec.modules.base import CodecModule
+from codec.types import Batch
 
 
-def _gradient_norm(parameters: list[nn.Parameter]) -> Tensor:
-    return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-
-
-class RateDistortionModule(lightning.LightningModule):
-    """Fits a codec to rate + lmbda * distortion, and its quantiles to the auxiliary loss.
-
-    One optimizer with a parameter group of the quantiles stands for the papers' two: the auxiliary loss moves nothing but
-    the quantiles, and nothing else moves them. A step whose gradient is not finite is skipped on the device.
-
-    method: "adam" as in the papers, or "muon" for the weights of the convolutions and Adam for the rest.
-    lr, quantiles_lr: of the networks and densities, and of the quantiles; schedule acts on the first alone.
-    clip_norm: limit on the gradient norm of all but the quantiles, or None.
-    noise: where the noise of training comes from.
-    """
-
-    def __init__(
-        self,
-        codec: Codec,
-        loss: RateDistortion,
-        schedule: Schedule,
-        *,
-        method: str,
-        lr: float,
-        quantiles_lr: float,
-        clip_norm: float | None,
-        seed: int,
-        noise: Noise = uniform_noise,
-    ):
-        super().__init__()
-        self.codec = codec
-        self.loss = loss
-        self.schedule = schedule
-        if method not in ("adam", "muon"):
-            raise UserError(f"optim.method={method}; expected adam or muon; set optim.method")
-        self.method = method
-        self.lr, self.quantiles_lr, self.clip_norm = lr, quantiles_lr, clip_norm
-        self.seed = seed
-        self.noise = noise
-        # On the device: reading them costs a wait, so they are read where the step is logged anyway.
-        for name in ("skipped_steps", "skipped_in_a_row", "first_skipped_step"):
-            self.register_buffer(name, torch.zeros((), dtype=torch.int64))
-        self.skipped_steps: Tensor
-        self.skipped_in_a_row: Tensor
-        self.first_skipped_step: Tensor
-        self._grad_norm: Tensor | None = None
+class RateDistortionModule(CodecModule):
+    """Fits a codec to rate + lmbda * distortion, and its quantiles to the auxiliary loss, in one backward pass."""
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        quantiles = [density.quantiles for _, density in self.codec.densities()]
-        of_quantiles = {id(p) for p in quantiles}
-        others = [p for p in self.codec.parameters() if p.requires_grad and id(p) not in of_quantiles]
-        # As Jordan 2024: the layers that read and write the picture are Adam's.
-        convolutions = [p for p in others if self.method == "muon" and p.ndim == 4 and 3 not in p.shape[:2]]
-        of_convolutions = {id(p) for p in convolutions}
-        groups: list[dict[str, Any]] = [{"params": [p for p in others if id(p) not in of_convolutions], "lr": self.lr}]
-        if convolutions:
-            groups.append({"params": convolutions, "lr": self.lr, "muon": True})
-        return MuonAdam([*groups, {"params": quantiles, "lr": self.quantiles_lr}])  # the quantiles are the last group
-
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        # Noise as a function of (seed, step, rank): a resumed run draws what an uninterrupted one does.
-        micro_batch = batch_idx % self.trainer.accumulate_grad_batches
-        torch.manual_seed(hash((self.seed, self.global_step, micro_batch, self.global_rank)) & 0x7FFFFFFF)
-        for group in self.optimizers().param_groups[:-1]:  # type: ignore[union-attr]
-            group["lr"] = self.lr * self.schedule.factor(self.global_step)
+        return self._codec_optimizer()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        terms = self.loss(self.codec(batch.image, self.noise, batch.regions), batch.image)
+        terms = self.loss(self._codec_forward(batch.image, batch.regions), batch.image, self.global_step)
         auxiliary = self.codec.auxiliary_loss()
         if self._logs_this_step():
             self._log_step(terms, auxiliary)
@@ -97,63 +27,4 @@ class RateDistortionModule(lightning.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        *groups, quantiles = (group["params"] for group in optimizer.param_groups)
-        networks = [p for group in groups for p in group]
-        norm = _gradient_norm(networks)
-        bad = ~torch.isfinite(norm + _gradient_norm(quantiles))
-        if self.clip_norm is not None:
-            nn.utils.clip_grads_with_norm_(networks, self.clip_norm, norm)
-        # The optimizer leaves parameters, moments and its own clock alone where found_inf is 1.
-        optimizer.grad_scale = None  # type: ignore[attr-defined]
-        optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
-        self.first_skipped_step.copy_(
-            torch.where(bad & (self.skipped_in_a_row == 0), self.global_step, self.first_skipped_step)
-        )
-        self.skipped_in_a_row.copy_(torch.where(bad, self.skipped_in_a_row + 1, 0))
-        self.skipped_steps.add_(bad)
-        self._grad_norm = norm
-
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        if self.global_step % self._log_every() == 0 and self._grad_norm is not None:
-            self.log_dict({"train/grad_norm": self._grad_norm, "train/skipped_steps": self.skipped_steps.float()})
-            if self.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
-                raise UserError(
-                    f"the gradient is not finite since step {int(self.first_skipped_step)} "
-                    f"({int(self.skipped_in_a_row)} steps in a row were skipped, the weights are those before it); "
-                    "expected finite gradients; check the data, or lower optim.lr, and start again from last.ckpt"
-                )
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        output = self.codec(batch.image)
-        terms = self.loss(output, batch.image)
-        values = {"val/loss": terms.loss, "val/bpp": terms.bpp, "val/psnr": terms.psnr(), "val/mse": terms.mse}
-        if self.codec.grid is not None and batch.regions is not None:
-            # The codec will not have these regions: what they would be worth, for comparison.
-            values["val/masked_loss"] = self.loss(self.codec(batch.image, regions=batch.regions), batch.image).loss
-        # The loggers' axis: Lightning's own is one behind.
-        self.log("step", float(self.global_step), reduce_fx="max", on_step=False, on_epoch=True, batch_size=1)
-        self.log_dict(values, batch_size=len(batch.image), sync_dist=True, on_step=False, on_epoch=True)
-        return {"x_hat": output.x_hat, "bpp": terms.bpp, "psnr": terms.psnr()}
-
-    def on_validation_epoch_end(self) -> None:
-        if not self.trainer.sanity_checking and "val/loss" in self.trainer.callback_metrics:
-            self.schedule.observe(float(self.trainer.callback_metrics["val/loss"]))
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["schedule"] = self.schedule.state_dict()
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.schedule.load_state_dict(checkpoint["schedule"])
-
-    def _log_every(self) -> int:
-        return self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-
-    def _logs_this_step(self) -> bool:
-        return (self.global_step + 1) % self._log_every() == 0
-
-    def _log_step(self, terms: LossTerms, auxiliary: Tensor) -> None:
-        values = {"loss": terms.loss.detach(), "bpp": terms.bpp, "psnr": terms.psnr(), "mse": terms.mse}
-        values |= {f"bpp_{name}": value for name, value in terms.bpp_by_stream.items()}
-        values |= {"distortion": terms.distortion, "aux": auxiliary.detach()}
-        values["lr"] = torch.tensor(self.lr * self.schedule.factor(self.global_step))
-        self.log_dict({f"train/{name}": value for name, value in values.items()} | {"step": float(self.global_step + 1)})
+        self._count_skipped(self._clip_codec(optimizer))

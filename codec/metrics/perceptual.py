@@ -1,0 +1,107 @@
+"""LPIPS, the learned perceptual distance (Zhang et al. 2018), v0.1, behind one adapter.
+
+B batch, H W height and width of the pictures, n channels of a feature map.
+"""
+
+import os
+from pathlib import Path
+from pickle import UnpicklingError
+from urllib.error import URLError
+
+import lpips
+import torch
+import torchvision.models as backbones
+from torch import Tensor
+
+from codec.types import UserError
+
+IMAGENET = {
+    "alex": backbones.AlexNet_Weights.IMAGENET1K_V1,
+    "vgg": backbones.VGG16_Weights.IMAGENET1K_V1,
+    "squeeze": backbones.SqueezeNet1_1_Weights.IMAGENET1K_V1,
+}
+TOLERANCE = 0.01  # beyond [0, 1]: what resampling leaves
+EPSILON = 1e-10  # under the root of a length: lpips adds it outside, where features of 0 have a gradient of 0/0
+SEED = 0  # of random features, so that all runs measure with the same
+
+
+class Lpips:
+    """Distance of pictures in [0, 1], a scalar averaged over the batch, differentiable, in float32 or more.
+
+    net: alex (the papers' choice), vgg or squeeze. weights: of its features: `imagenet` (torchvision's file, downloaded
+    once), the path of a file with torchvision's keys, or `random`, which measures something, but not LPIPS, and says so
+    in `name`, the key of every log line and result.
+    Raises UserError for a net that is none, and for weights that are not to be had.
+    """
+
+    def __init__(self, net: str = "alex", weights: str = "imagenet"):
+        if net not in IMAGENET:
+            raise UserError(f"LPIPS with net={net}; expected one of {', '.join(IMAGENET)}; set loss.perceptual.net")
+        self.name = f"lpips_{net}" + ("_random" if weights == "random" else "")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)
+            self._network = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
+        if weights != "random":
+            self._set_features(_imagenet_features(net) if weights == "imagenet" else _features_at(Path(weights)), weights)
+        self._network = self._network.eval().requires_grad_(False)
+        self._range_is_known = False
+
+    def _set_features(self, state: dict[str, Tensor], source: str) -> None:
+        """Take the weights over: lpips keeps torchvision's layers in slices, under their numbers."""
+        state = {name.removeprefix("features."): value for name, value in state.items()}
+        for name, parameter in self._network.net.named_parameters():
+            key = name.partition(".")[2]
+            if key not in state or state[key].shape != parameter.shape:
+                raise UserError(
+                    f"{source} has no fitting {key} for LPIPS with net={self._network.pnet_type}; expected torchvision's "
+                    "`features`; set loss.perceptual.net or weights"
+                )
+            parameter.data.copy_(state[key])
+
+    def _check_range(self, x: Tensor) -> None:
+        """Raise UserError for originals beyond [0, 1]; on an accelerator once, since it costs a wait."""
+        if self._range_is_known and x.device.type != "cpu":
+            return
+        low, high = float(x.min()), float(x.max())
+        if low < -TOLERANCE or high > 1 + TOLERANCE:
+            raise UserError(f"LPIPS of a picture in [{low:.2f}, {high:.2f}]; expected [0, 1]; scale it first")
+        self._range_is_known = True
+
+    def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
+        """Mean distance of x_hat from x, both [B, 3, H, W] on the scale of [0, 1]; x_hat may be unclamped."""
+        self._check_range(x)
+        network = self._network.to(x.device, x.dtype)
+        with torch.autocast(x.device.type, enabled=False):
+            ours, theirs = (network.net(network.scaling_layer(2 * picture - 1)) for picture in (x_hat, x))
+            distances = [
+                linear((_unit(a) - _unit(b)) ** 2).mean() for linear, a, b in zip(network.lins, ours, theirs, strict=True)
+            ]
+        return torch.stack(distances).sum()
+
+
+def _unit(features: Tensor) -> Tensor:
+    """Features [B, n, h, w] at unit length in each place."""
+    return features * torch.rsqrt(features.square().sum(dim=1, keepdim=True) + EPSILON)
+
+
+def _imagenet_features(net: str) -> dict[str, Tensor]:
+    url = IMAGENET[net].url
+    place = Path(torch.hub.get_dir()) / "checkpoints"
+    try:
+        return torch.hub.load_state_dict_from_url(url, str(place), progress=False, check_hash=True, weights_only=True)
+    except (URLError, OSError, RuntimeError) as error:
+        raise UserError(
+            f"LPIPS needs {os.path.basename(url)}, which is not at {place} and cannot be had from {url} "
+            f"({' '.join(str(error).split())}); expected a network or the file; put it there, or set loss.perceptual.weights "
+            "to a path, or to random for a trial"
+        ) from None
+
+
+def _features_at(path: Path) -> dict[str, Tensor]:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        raise UserError(
+            f"no weights for LPIPS at {path} ({type(error).__name__}); expected a file with a state dict, imagenet or random; "
+            "set loss.perceptual.weights"
+        ) from None

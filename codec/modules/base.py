@@ -1,0 +1,178 @@
+"""What the trainings of a codec share: its optimizer, steps that are skipped, validation, schedules, logs."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from codec.entropy.coder import Noise, uniform_noise
+from codec.losses.rate_distortion import LossTerms, RateDistortion
+from codec.models.base import Codec
+from codec.optimizers import MuonAdam
+from codec.schedules import Schedule
+from codec.types import Batch, CodecOutput, UserError
+
+MAX_SKIPPED_IN_A_ROW = 10
+
+
+def _gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
+    return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+
+class CodecModule(lightning.LightningModule):
+    """The part of a training that does not depend on what is optimised against what.
+
+    The codec's optimizer has a parameter group of the quantiles, which stands for the papers' optimizer of their own: the
+    auxiliary loss moves nothing but the quantiles, and nothing else moves them. A step whose gradient is not finite is
+    skipped on the device.
+
+    method: "adam" as in the papers, or "muon" for the weights of the convolutions and Adam for the rest.
+    lr, quantiles_lr: of the networks and densities, and of the quantiles; schedule acts on the first alone.
+    clip_norm: limit on the gradient norm of all but the quantiles, or None.
+    noise: where the noise of training comes from.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        loss: RateDistortion,
+        schedule: Schedule,
+        *,
+        method: str,
+        lr: float,
+        quantiles_lr: float,
+        clip_norm: float | None,
+        seed: int,
+        noise: Noise = uniform_noise,
+    ):
+        super().__init__()
+        self.codec = codec
+        self.loss = loss
+        self.schedule = schedule
+        if method not in ("adam", "muon"):
+            raise UserError(f"optim.method={method}; expected adam or muon; set optim.method")
+        self.method = method
+        self.lr, self.quantiles_lr, self.clip_norm = lr, quantiles_lr, clip_norm
+        self.seed = seed
+        self.noise = noise
+        # On the device: reading them costs a wait, so they are read where the step is logged anyway.
+        for name in ("skipped_steps", "skipped_in_a_row", "first_skipped_step"):
+            self.register_buffer(name, torch.zeros((), dtype=torch.int64))
+        self.skipped_steps: Tensor
+        self.skipped_in_a_row: Tensor
+        self.first_skipped_step: Tensor
+        self._grad_norm: Tensor | None = None
+
+    def _codec_optimizer(self) -> MuonAdam:
+        quantiles = [density.quantiles for _, density in self.codec.densities()]
+        of_quantiles = {id(p) for p in quantiles}
+        others = [p for p in self.codec.parameters() if p.requires_grad and id(p) not in of_quantiles]
+        # As Jordan 2024: the layers that read and write the picture are Adam's.
+        convolutions = [p for p in others if self.method == "muon" and p.ndim == 4 and 3 not in p.shape[:2]]
+        of_convolutions = {id(p) for p in convolutions}
+        groups: list[dict[str, Any]] = [{"params": [p for p in others if id(p) not in of_convolutions], "lr": self.lr}]
+        if convolutions:
+            groups.append({"params": convolutions, "lr": self.lr, "muon": True})
+        return MuonAdam([*groups, {"params": quantiles, "lr": self.quantiles_lr}])  # the quantiles are the last group
+
+    def _scheduled_groups(self) -> Iterable[tuple[dict[str, Any], float]]:
+        """The parameter groups on which the schedule acts, with their learning rates at a factor of 1."""
+        return [(group, self.lr) for group in self.trainer.optimizers[0].param_groups[:-1]]
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # Noise as a function of (seed, step, rank): a resumed run draws what an uninterrupted one does.
+        micro_batch = batch_idx % self.trainer.accumulate_grad_batches
+        torch.manual_seed(hash((self.seed, self.global_step, micro_batch, self.global_rank)) & 0x7FFFFFFF)
+        for group, lr in self._scheduled_groups():
+            group["lr"] = lr * self.schedule.factor(self.global_step)
+
+    def _clip_codec(self, optimizer: Optimizer) -> Tensor:
+        """Clip the codec's gradients; whether the step is skipped, as a bool on the device."""
+        *groups, quantiles = (group["params"] for group in optimizer.param_groups)
+        self._grad_norm, bad = self._clip(optimizer, [p for group in groups for p in group], quantiles)
+        return bad
+
+    def _clip(
+        self, optimizer: Optimizer, networks: list[nn.Parameter], unclipped: Sequence[nn.Parameter] = ()
+    ) -> tuple[Tensor, Tensor]:
+        """Clip the gradients of `networks`, skip a step where one is not finite; their norm, and whether it is skipped."""
+        norm = _gradient_norm(networks)
+        bad = ~torch.isfinite(norm + _gradient_norm(unclipped))
+        if self.clip_norm is not None:
+            nn.utils.clip_grads_with_norm_(networks, self.clip_norm, norm)
+        # The optimizer leaves parameters, moments and its own clock alone where found_inf is 1.
+        optimizer.grad_scale = None  # type: ignore[attr-defined]
+        optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
+        return norm, bad
+
+    def _count_skipped(self, bad: Tensor) -> None:
+        """Count a step, skipped where `bad`; before the clock moves on."""
+        self.first_skipped_step.copy_(
+            torch.where(bad & (self.skipped_in_a_row == 0), self.global_step, self.first_skipped_step)
+        )
+        self.skipped_in_a_row.copy_(torch.where(bad, self.skipped_in_a_row + 1, 0))
+        self.skipped_steps.add_(bad)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        if self.global_step % self._log_every() == 0 and self._grad_norm is not None:
+            self.log_dict({"train/grad_norm": self._grad_norm, "train/skipped_steps": self.skipped_steps.float()})
+            if self.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+                raise UserError(
+                    f"the gradient is not finite since step {int(self.first_skipped_step)} "
+                    f"({int(self.skipped_in_a_row)} steps in a row were skipped, the weights are those before it); "
+                    "expected finite gradients; check the data, or lower optim.lr, and start again from last.ckpt"
+                )
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        output = self.codec(batch.image)
+        terms = self.loss(output, batch.image)
+        values = {"val/loss": terms.loss, "val/bpp": terms.bpp, "val/psnr": terms.psnr(), "val/mse": terms.mse}
+        if terms.perceptual is not None:
+            values[f"val/{self._perceptual_name()}"] = terms.perceptual
+        if self.codec.grid is not None and batch.regions is not None:
+            # The codec will not have these regions: what they would be worth, for comparison.
+            values["val/masked_loss"] = self.loss(self.codec(batch.image, regions=batch.regions), batch.image).loss
+        # The loggers' axis: Lightning's own is one behind.
+        self.log("step", float(self.global_step), reduce_fx="max", on_step=False, on_epoch=True, batch_size=1)
+        self.log_dict(values, batch_size=len(batch.image), sync_dist=True, on_step=False, on_epoch=True)
+        return {"x_hat": output.x_hat, "bpp": terms.bpp, "psnr": terms.psnr()}
+
+    def on_validation_epoch_end(self) -> None:
+        if not self.trainer.sanity_checking and "val/loss" in self.trainer.callback_metrics:
+            self.schedule.observe(float(self.trainer.callback_metrics["val/loss"]))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["schedule"] = self.schedule.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.schedule.load_state_dict(checkpoint["schedule"])
+
+    def _perceptual_name(self) -> str:
+        assert self.loss.perceptual is not None
+        return self.loss.perceptual.name  # which says with what weights it measures
+
+    def _codec_forward(self, image: Tensor, regions: Tensor | None = None) -> CodecOutput:
+        """The codec's output of training on image [B, 3, H, W], with the rates that the loss asks for."""
+        return self.codec(image, self.noise, regions, quantized=self.loss.rate_target is not None)
+
+    def _log_every(self) -> int:
+        return self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+
+    def _logs_this_step(self) -> bool:
+        return (self.global_step + 1) % self._log_every() == 0
+
+    def _log_step(self, terms: LossTerms, auxiliary: Tensor, more: dict[str, Tensor] | None = None) -> None:
+        """Log the terms of a step, and whatever `more` there is by name."""
+        values = {"loss": terms.loss.detach(), "bpp": terms.bpp, "psnr": terms.psnr(), "mse": terms.mse}
+        values |= {f"bpp_{name}": value for name, value in terms.bpp_by_stream.items()}
+        values |= {"distortion": terms.distortion, "aux": auxiliary.detach()} | (more or {})
+        if terms.perceptual is not None:
+            values[self._perceptual_name()] = terms.perceptual
+        if terms.decision.quantized_bpp is not None:
+            values |= {"quantized_bpp": terms.decision.quantized_bpp, "rate_weight": terms.decision.rate_weight}
+            values["target_bpp"] = torch.tensor(terms.decision.target_bpp)
+        values["lr"] = torch.tensor(self.lr * self.schedule.factor(self.global_step))
+        self.log_dict({f"train/{name}": value for name, value in values.items()} | {"step": float(self.global_step + 1)})

@@ -1,0 +1,131 @@
+"""Trainings of seconds, adversarial and not, that can run in one process or in two; as a script, in as many as started it.
+
+    python -m torch.distributed.run --standalone --nproc-per-node=2 tests/tiny_adversarial.py OUT
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor
+
+from codec.callbacks.checkpoint import SaveCheckpoints
+from codec.losses.rate_distortion import RateDistortion, mse_255
+from codec.losses.rate_target import Decision, RateTarget
+from codec.metrics.perceptual import Lpips
+from codec.models import build_model
+from codec.models.discriminator import Discriminator
+from codec.modules.adversarial import AdversarialModule
+from codec.modules.base import CodecModule
+from codec.modules.rate_distortion import RateDistortionModule
+from codec.schedules import Milestones, Schedule, Warmup
+from codec.tracking import MetricsCsv
+from codec.types import Batch
+from data.module import ImageDataModule
+from data.sources import Leaves
+
+WIDTHS = {"N": 4, "M": 4, "C": 4, "num_blocks": 1}
+CASES = [(kind, accumulate) for kind in ("adversarial", "rate_distortion") for accumulate in (1, 2)]
+NUM_STEPS = 20
+
+
+class RecordedTarget(RateTarget):
+    """Keeps its decisions."""
+
+    def decide(self, quantized_bpp: Tensor, step: int | None) -> Decision:
+        decision = super().decide(quantized_bpp, step)
+        if step is not None:
+            self.decisions = [*getattr(self, "decisions", []), float(decision.rate_weight)]
+        return decision
+
+
+class NoiseByPlace:
+    """Noise of a picture by its place in the global batch, which `world` processes share out in turn."""
+
+    def __init__(self, rank: int, world: int):
+        self.rank, self.world = rank, world
+        self.calls = 0
+
+    def __call__(self, like: Tensor) -> Tensor:
+        self.calls += 1
+        generator = torch.Generator().manual_seed(self.calls)
+        whole = torch.rand((len(like) * self.world, *like.shape[1:]), generator=generator, dtype=torch.float64)
+        return (whole - 0.5)[self.rank :: self.world].to(like)
+
+
+class DoubleData(ImageDataModule):
+    """The real one in float64."""
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        return batch._replace(image=batch.image.double() / 255)
+
+
+def tiny_module(
+    kind: str, *, accumulate: int = 1, target: float = 0.5, schedule: Schedule | None = None, **settings: Any
+) -> CodecModule:
+    """A HiFiC of a few hundred weights that steers to a rate within a few steps of where it begins."""
+    torch.manual_seed(0)
+    codec = build_model("hific", **WIDTHS)
+    with torch.no_grad():
+        codec.g_a[-1].weight.mul_(8)  # latents that do not all round to 0
+    rate_target = RecordedTarget(target, 2.0, 0.0625, Warmup(3, 0.5), Warmup(3, 1.4286))
+    loss = RateDistortion(mse_255, 0.0023, rate_target, Lpips("squeeze", "random"))
+    settings = {"method": "adam", "lr": 1e-3, "quantiles_lr": 1e-3, "clip_norm": 1.0, "seed": 3} | settings
+    schedule = schedule or Milestones([6], 0.5)
+    if kind == "rate_distortion":
+        return RateDistortionModule(codec, loss, schedule, **settings)
+    settings |= {"beta": 0.15, "discriminator_lr": 1e-3, "accumulate": accumulate}
+    return AdversarialModule(codec, Discriminator(WIDTHS["M"], 4), loss, schedule, **settings)
+
+
+def fit(
+    module: CodecModule, folder: Path, steps: int, *, batch_size: int, accumulate: int = 1, precision: str = "32-true",
+    resume: bool = False, extra: tuple = (), **settings: Any,
+) -> lightning.Trainer:  # fmt: skip
+    """Train the module to that step; checkpoints and metrics.csv in `folder`. accumulate: of Lightning."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kind = DoubleData if precision == "64-true" else ImageDataModule
+    data = kind({"leaves": Leaves(3, 96, 1)}, {"leaves": 1.0}, batch_size, 64, 0, 3, "photographs", "datasets")
+    trainer = lightning.Trainer(
+        accelerator="cpu", max_steps=steps, max_epochs=-1, check_val_every_n_epoch=None,
+        num_sanity_val_steps=0, use_distributed_sampler=False, enable_progress_bar=False, enable_model_summary=False,
+        enable_checkpointing=False, log_every_n_steps=2, default_root_dir=folder, precision=precision,
+        accumulate_grad_batches=accumulate, logger=[MetricsCsv(folder / "metrics.csv")],
+        callbacks=[SaveCheckpoints(folder, every=5), *extra],
+        **{"val_check_interval": 4 * accumulate, "limit_val_batches": 1} | settings,
+    )  # fmt: skip
+    trainer.fit(module, data, ckpt_path=folder / "last.ckpt" if resume else None)
+    return trainer
+
+
+def run_case(kind: str, accumulate: int, folder: Path, rank: int, world: int) -> dict[str, Tensor]:
+    """Parameters, vectors of the spectral norm and decisions after some steps in float64."""
+    adversarial = kind == "adversarial"
+    # A target that the rates of the first steps cross. Ten times the learning rate, or C = 2, and what differs by rounding in
+    # step 1 grows to what can be seen in step 20: two runs in one process do the same.
+    module = tiny_module(kind, accumulate=accumulate, target=0.425, lr=1e-4, noise=NoiseByPlace(rank, world))
+    parallel = {"strategy": DDPStrategy(broadcast_buffers=False, process_group_backend="gloo"), "devices": world}
+    fit(
+        module, folder, NUM_STEPS, precision="64-true", limit_val_batches=0,
+        # Lightning's batch is the part in one module and the whole of the parts in the other.
+        batch_size=8 * accumulate if adversarial else 4, accumulate=1 if adversarial else accumulate,
+        **(parallel if world > 1 else {"devices": 1}),
+    )  # fmt: skip
+    return module.state_dict() | {"decisions": torch.tensor(module.loss.rate_target.decisions)}
+
+
+def main(out: Path) -> None:
+    """Run all cases and save what they end with, by rank."""
+    torch.set_num_threads(1)
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    for kind, accumulate in CASES:
+        state = run_case(kind, accumulate, out / f"{kind}_{accumulate}_{rank}", rank, world)
+        torch.save(state, out / f"{kind}_{accumulate}_rank{rank}.pt")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
