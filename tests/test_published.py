@@ -118,7 +118,7 @@ def test_the_grid_is_in_the_file(published):
     assert encode(bundle, image).file == encode(bundle, image, Grid(4, 4)).file
     with pytest.raises(UserError, match="255"):
         encode(bundle, image, Grid(0, 4))
-    with pytest.raises(UserError, match="adapts to no regions"):
+    with pytest.raises(UserError, match="which has no regions"):
         encode(load_bundle(published["wacnn"]), image, Grid(4, 4))
 
 
