@@ -40,7 +40,8 @@ def run(overrides: Sequence[str]) -> int:
 
 def _folders(cfg: DictConfig) -> list[Folder]:
     """The sources of a data configuration that have their maps in files. Raises UserError where there is none."""
-    sources = [instantiate(source) for source in cfg.data.get("sources", {}).values()]
+    settings = [*cfg.data.get("sources", {}).values(), cfg.data.get("val_source")]
+    sources = [instantiate(source) for source in settings if source is not None]
     folders = [source for source in sources if isinstance(source, Folder) and source.region_source is not None]
     if not folders:
         raise UserError(

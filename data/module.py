@@ -108,7 +108,8 @@ class ImageDataModule(lightning.LightningDataModule):
 
     batch_size: pictures of one step, over all ranks. crop: side in pixels. val: a name that load_test_set knows, below
     `root` where it is a set of files. regions: where the maps of the sources come from, or None; with them each training
-    batch has maps. Pixels travel as uint8 and become float32 in [0, 1] on the device, ids travel as small as they can.
+    batch has maps. val_source: pictures with regions to validate on instead, one crop of each, so that what maps are worth
+    can be measured. Pixels travel as uint8 and become float32 in [0, 1] on the device, ids travel as small as they can.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class ImageDataModule(lightning.LightningDataModule):
         val: str,
         root: str,
         regions: object | None = None,
+        val_source: MappedSource | None = None,
     ):
         super().__init__()
         if crop < 64 or crop % 64:
@@ -129,7 +131,7 @@ class ImageDataModule(lightning.LightningDataModule):
         self.dataset = CropDataset(sources, weights, crop, batch_size, seed)
         self.has_regions = _have_regions(sources, asked=regions is not None)
         self.batch_size, self.num_workers = batch_size, num_workers
-        self.val, self.root = val, Path(root)
+        self.val, self.root, self.val_source = val, Path(root), val_source
 
     def prepare_data(self) -> None:
         """Make the maps that are missing, where the set is small.
@@ -145,7 +147,7 @@ class ImageDataModule(lightning.LightningDataModule):
             source.check_maps()
 
     def _folders(self) -> list[Folder]:
-        return [source for source in self.dataset.sources if isinstance(source, Folder)]
+        return [source for source in [*self.dataset.sources, self.val_source] if isinstance(source, Folder)]
 
     def train_dataloader(self) -> DataLoader[Any]:
         trainer = self.trainer
@@ -173,8 +175,23 @@ class ImageDataModule(lightning.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Any]:
         trainer = self.trainer
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        if self.val_source is not None:
+            return self._mapped_crops(self.val_source, rank, world)
         pictures = WholePictures(load_test_set(self.val, self.root)[rank::world])
         return DataLoader(pictures, batch_size=1, collate_fn=_to_named_batch, pin_memory=torch.cuda.is_available())
+
+    def _mapped_crops(self, source: MappedSource, rank: int, world: int) -> DataLoader[Any]:
+        """One crop of each picture of a source, with its map; the same ones each time."""
+        crops = CropDataset({"val": source}, {"val": 1.0}, self.dataset.crop, 1, self.dataset.seed)
+        keys = [(draw, 0) for draw in range(rank, len(source), world)]
+        return DataLoader(
+            MappedCropDataset(crops),
+            batch_sampler=[keys[first : first + self.batch_size] for first in range(0, len(keys), self.batch_size)],
+            collate_fn=_to_mapped_batch,
+            num_workers=self.num_workers,
+            worker_init_fn=_start_worker,
+            pin_memory=torch.cuda.is_available(),
+        )
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         image = batch.image.contiguous(memory_format=torch.channels_last).float() / 255

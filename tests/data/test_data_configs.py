@@ -46,6 +46,19 @@ def test_offline_data_has_regions_where_they_are_asked_for():
     assert {len(ids.unique()) for ids in first_regions(build("data/regions=grid", grid, *offline))} == {16}
 
 
+def test_a_small_segpic_trains_and_validates_on_maps_and_one_without_masks_on_none():
+    small = ["data.sources.dead_leaves.num_pictures=2", "data.sources.dead_leaves.size=128", "profile=tiny"]
+    data = build("experiment=segpic", *small, "data.val_source.num_pictures=6")
+    assert first_regions(data) is not None
+    once, again = (list(data.val_dataloader()) for _ in range(2))
+    assert [len(batch.image) for batch in once] == [4, 2] and once[0].regions.shape == (4, 128, 128)
+    assert all(a.image.equal(b.image) and a.regions.equal(b.regions) for a, b in zip(once, again, strict=True))
+    images = torch.cat([batch.image for batch in once]).flatten(1)
+    assert len(images.unique(dim=0)) == 6  # each picture once
+    unmapped = build("experiment=segpic_nomask", *small)
+    assert first_regions(unmapped) is None and next(iter(unmapped.val_dataloader())).regions is None
+
+
 @pytest.mark.parametrize("choice, layout", [
     ("coco_panoptic", "images/coco_sample"), ("coco_instances", "images/coco_sample"), ("bsds500", "images/bsds500"),
 ])  # fmt: skip

@@ -3,17 +3,21 @@
 import inspect
 import json
 
+import lightning
 import plain
 import pytest
 import torch
 from conftest import live_slices, one_thread, picture
+from torch.utils.data import DataLoader
 
 from codec.bundle import load_bundle, save_bundle
 from codec.coding import encode
 from codec.entropy.coder import uniform_noise
 from codec.losses.rate_distortion import RateDistortion, mse_255
 from codec.models import build_model
-from codec.types import UserError
+from codec.modules.rate_distortion import RateDistortionModule
+from codec.schedules import Schedule
+from codec.types import Batch, UserError
 
 SIMPLE = {"attention": False, "context": False}
 
@@ -133,6 +137,24 @@ def test_coding_cannot_see_a_map(tmp_path):
         bundle.model(images(1), regions=maps(7))
     assert encode(bundle, picture(64, 64)).file == file
     assert list(inspect.signature(encode).parameters) == ["bundle", "image", "grid"]
+
+
+@pytest.mark.parametrize("name", ["wacnn", "segpic"])
+def test_validation_measures_the_grid_and_logs_the_masked_loss_beside_it(name):
+    codec = live_slices(name)
+    loss = RateDistortion(mse_255, 0.01)
+    rates = {"lr": 1e-4, "quantiles_lr": 1e-3, "clip_norm": 1.0}
+    module = RateDistortionModule(codec, loss, Schedule(), method="adam", seed=0, **rates)
+    batch = Batch(images(2), maps(3, 7))
+    trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    (values,) = trainer.validate(module, DataLoader([batch], batch_size=None), verbose=False)
+    with torch.no_grad():
+        by_grid, by_map = (loss(codec(batch.image, regions=regions), batch.image).loss for regions in (None, batch.regions))
+    assert values["val/loss"] == pytest.approx(float(by_grid), rel=1e-5)
+    if name == "segpic":
+        assert values["val/masked_loss"] == pytest.approx(float(by_map), rel=1e-5) != values["val/loss"]
+    else:
+        assert "val/masked_loss" not in values
 
 
 @pytest.mark.parametrize("name", ["wacnn", "segpic"])
