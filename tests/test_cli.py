@@ -70,7 +70,7 @@ def test_every_config_composes_and_instantiates(path, tmp_path):
             assert compose("eval", [f"data={choice}"]).data.name == choice
             return
         overrides = [f"{group}={choice}", *(["model.lmbda=8.73"] if choice == "ms_ssim" else [])]
-        overrides += ["model.lmbda=0.00234"] if choice == "perceptual" else []
+        overrides += ["model.lmbda=0.00234375"] if choice == "perceptual" else []
         cfg = compose("train", [*overrides, f"run_dir={tmp_path}"])
     if "perceptual" in cfg.loss:
         cfg.loss.perceptual.weights = "random"  # no download here
