@@ -57,12 +57,13 @@ def instructions() -> str:
 class Sides:
     """Two implementations of one codec, in training.
 
-    forward: their x_hat and likelihoods by stream of x [B, 3, H, W]. auxiliary_loss: theirs, of the quantiles.
+    forward: of x [B, 3, H, W] their x_hat, their likelihoods by stream, and whatever follows. auxiliary_loss: theirs, of
+    the quantiles.
     """
 
     ours: Codec
     theirs: nn.Module
-    forward: Callable[[Tensor], tuple[Tensor, dict[str, Tensor]]]
+    forward: Callable[[Tensor], tuple[Any, ...]]
     auxiliary_loss: Callable[[], Tensor]
 
 
@@ -90,7 +91,7 @@ def _their_step(sides: Sides, lmbda: float) -> Callable[[Tensor], None]:
     def step(x: Tensor) -> None:
         optimizer.zero_grad()
         auxiliary.zero_grad()
-        x_hat, likelihoods = sides.forward(x)
+        x_hat, likelihoods = sides.forward(x)[:2]
         num_pixels = x.size(0) * x.size(2) * x.size(3)
         bpp = sum(-torch.log2(p).sum() / num_pixels for p in likelihoods.values())
         loss = lmbda * 255**2 * nn.functional.mse_loss(x_hat, x) + bpp
@@ -247,6 +248,6 @@ def run(overrides: Sequence[str]) -> int:
     precision = choose_precision(cfg.precision, "cpu")
     print(f"training: batch {cfg.batch_size} of {cfg.crop}^2, {precision} against fp32; coding: {cfg.size[1]}x{cfg.size[0]}")
     for name, (our_bytes, their_bytes) in measure_memory(cfg).items() if cfg.memory else ():
-        ratio = our_bytes / their_bytes
-        print(f"memory of a {name}: {our_bytes / 2**30:.2f} GiB against {their_bytes / 2**30:.2f} GiB, {ratio:.2f} times")
+        compared = f"{our_bytes / their_bytes:.2f} times" if their_bytes > 0 else "too little to compare"
+        print(f"memory of a {name}: {our_bytes / 2**30:.2f} GiB against {their_bytes / 2**30:.2f} GiB, {compared}")
     return 0

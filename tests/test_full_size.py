@@ -74,7 +74,7 @@ def test_a_photograph_is_coded_exactly(shared, tmp_path):
     print(f"kodim01 at the recipe's weights: {bpp:.3f} bpp")
     assert bpp >= 1
     bundle = load_bundle(tmp_path / "b.safetensors")
-    y_hat, *size = decode_latents(bundle, encoded.file)
-    assert y_hat.equal(encoded.y_hat) and size == [512, 768]
+    latents, *size = decode_latents(bundle, encoded.file)
+    assert latents.equal(encoded.latents) and size == [512, 768]
     with torch.inference_mode():
-        assert bundle.model.synthesis(y_hat).shape == (1, 3, 512, 768)
+        assert bundle.model.synthesis(latents).shape == (1, 3, 512, 768)

@@ -41,8 +41,8 @@ folder = Path(sys.argv[1])
 for name in sys.argv[2:]:
     bundle = load_bundle(folder / f"{name}.safetensors")
     for path in sorted((folder / name).glob("*.lic")):
-        y_hat, height, width = decode_latents(bundle, path.read_bytes())
-        torch.save((y_hat, reconstruct(bundle, y_hat, height, width)), path.with_suffix(".decoded"))
+        latents, height, width = decode_latents(bundle, path.read_bytes())
+        torch.save((latents.y_hat, reconstruct(bundle, latents, height, width)), path.with_suffix(".decoded"))
 """
 
 
@@ -59,8 +59,9 @@ def test_kodak_at_rescaled_weights_comes_back_from_another_process(shared, tmp_p
             encoded = encode(bundle, picture.load())
             (tmp_path / name / f"{picture.name}.lic").write_bytes(encoded.file)
             height, width = picture.load().shape[1:]
-            expected[name, picture.name] = encoded.y_hat, reconstruct(bundle, encoded.y_hat, height, width)
-            assert float(encoded.y_hat.std()) > 4 and 8 * encoded.payload_bytes > 3 * encoded.y_hat.numel()
+            y_hat = encoded.latents.y_hat
+            expected[name, picture.name] = y_hat, reconstruct(bundle, encoded.latents, height, width)
+            assert float(y_hat.std()) > 4 and 8 * encoded.payload_bytes > 3 * y_hat.numel()
     done = subprocess.run([sys.executable, "-c", DECODE, tmp_path, *MODEL_NAMES], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     for (name, picture_name), (y_hat, decoded) in expected.items():

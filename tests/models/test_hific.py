@@ -147,10 +147,10 @@ def test_a_picture_of_any_size_is_coded_exactly(height, width, tmp_path):
     encoder_side, decoder_side = load_bundle(tmp_path / "b.safetensors"), load_bundle(tmp_path / "b.safetensors")
     image = picture(height, width)
     encoded = encode(encoder_side, image)
-    y_hat, *size = decode_latents(decoder_side, encoded.file)
-    assert y_hat.equal(encoded.y_hat) and size == [height, width] and y_hat.any()
+    latents, *size = decode_latents(decoder_side, encoded.file)
+    assert latents.equal(encoded.latents) and size == [height, width] and latents.y_hat.any()
     assert encoded.payload_bytes * 8 == pytest.approx(encoded.table_bits, rel=0.01, abs=64)
-    assert decode(decoder_side, encoded.file).equal(reconstruct(encoder_side, y_hat, height, width))
+    assert decode(decoder_side, encoded.file).equal(reconstruct(encoder_side, latents, height, width))
 
 
 def test_training_rounds_y_straight_through_and_rates_it_with_noise():
