@@ -45,7 +45,7 @@ def evaluate(bundle: Path, pictures: Sequence[TestImage], dataset: str, files: P
     if abs(estimated / table - 1) > MAX_ESTIMATE_GAP:
         warnings.warn(
             f"the estimated rate is {100 * (estimated / table - 1):+.1f} % off the rate at the coder's tables: "
-            "the training is not finished",
+            "symbols lie far beyond their predicted scales, as early in a training",
             stacklevel=2,
         )
     missing = {"ms_ssim": "some pictures have a side under 161 pixels"} if any(r.ms_ssim is None for r in rows) else {}
