@@ -248,6 +248,5 @@ def run(overrides: Sequence[str]) -> int:
     precision = choose_precision(cfg.precision, "cpu")
     print(f"training: batch {cfg.batch_size} of {cfg.crop}^2, {precision} against fp32; coding: {cfg.size[1]}x{cfg.size[0]}")
     for name, (our_bytes, their_bytes) in measure_memory(cfg).items() if cfg.memory else ():
-        compared = f"{our_bytes / their_bytes:.2f} times" if their_bytes > 0 else "too little to compare"
-        print(f"memory of a {name}: {our_bytes / 2**30:.2f} GiB against {their_bytes / 2**30:.2f} GiB, {compared}")
+        print(f"memory of a {name}: {our_bytes / 2**30:.3f} GiB here, {their_bytes / 2**30:.3f} GiB {whose}")
     return 0

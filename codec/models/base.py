@@ -92,7 +92,10 @@ class Codec(nn.Module):
     def code_latents(
         self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], partition: Partition | None
     ) -> Latents:
-        """What the decoder has; y: the analysis, None when reading; size: (h, w) of the latent; partition: as `regions`."""
+        """What the decoder has.
+
+        y: the analysis, None when reading. size: (h, w) of the latent. partition: the regions, of a codec that adapts to them.
+        """
         raise NotImplementedError
 
     def densities(self) -> Iterator[tuple[str, FactorizedDensity]]:

@@ -70,8 +70,8 @@ class CodecModule(lightning.LightningModule):
         quantiles = [density.quantiles for _, density in self.codec.densities()]
         of_quantiles = {id(p) for p in quantiles}
         others = [p for p in self.codec.parameters() if p.requires_grad and id(p) not in of_quantiles]
-        # As Jordan 2024: the layers that read and write the picture are Adam's.
-        convolutions = [p for p in others if self.method == "muon" and p.ndim == 4 and 3 not in p.shape[:2]]
+        # As Jordan 2024: the layers that read and write the picture are Adam's; so are depthwise ones, which are no matrices.
+        convolutions = [p for p in others if self.method == "muon" and p.ndim == 4 and min(p.shape[:2]) > 3]
         of_convolutions = {id(p) for p in convolutions}
         groups: list[dict[str, Any]] = [{"params": [p for p in others if id(p) not in of_convolutions], "lr": self.lr}]
         if convolutions:
