@@ -3,8 +3,8 @@
 B batch, H W height and width of the pictures, M latent channels, h w = H/16 W/16.
 """
 
-from collections.abc import Iterable
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from codec.models.discriminator import Discriminator
 from codec.modules.base import CodecModule
 from codec.optimizers import MuonAdam
 from codec.schedules import Schedule
-from codec.types import Batch, CodecOutput, UserError
+from codec.types import Batch, UserError
 
 
 class AdversarialModule(CodecModule):
@@ -71,29 +71,39 @@ class AdversarialModule(CodecModule):
             )
         halves = [part.chunk(2) for part in batch.image.chunk(self.accumulate)]
         codec_optimizer, discriminator_optimizer = self.trainer.optimizers
-        values: dict[str, Tensor] = {}
+        strategy, values = self.trainer.strategy, {}
         # The ranks' gradients are summed here, once for each optimizer: DistributedDataParallel wants one backward pass
         # through all parameters, and here each pass reaches one network of two.
-        strategy = self.trainer.strategy
-        with strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext():
+        silent = strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
+        # Lightning has put autocast around all of this; only _forward wants it, neither gradients nor Muon's products do.
+        with silent, torch.autocast(self.device.type, enabled=False):
             discriminator_optimizer.zero_grad()
             for _, image in halves:
-                values |= self._discriminator_backward(image)
+                values = self._discriminator_backward(image)
             bad = self._discriminator_step(discriminator_optimizer)
             codec_optimizer.zero_grad()
             for image, _ in halves:
                 self._codec_backward(image, values)
             _sum_over_ranks([p for group in codec_optimizer.param_groups for p in group["params"]])
             bad = bad | self._clip_codec(codec_optimizer)
-        self._count_skipped(bad)
-        self.optimizers()[0].step()  # type: ignore[index]  # by way of Lightning, whose clock moves with it
+            self._count_skipped(bad)
+            self.optimizers()[0].step()  # type: ignore[index]  # by way of Lightning, whose clock moves with it
+
+    @contextmanager
+    def _forward(self) -> Iterator[None]:
+        """The precision that was asked for, for a pass through the networks and its loss."""
+        with self.trainer.precision_plugin.forward_context():
+            yield
+        torch.clear_autocast_cache()  # else the next pass meets the weights of before the step, or without gradient
 
     def _discriminator_backward(self, image: Tensor) -> dict[str, Tensor]:
         """Gradients of the discriminator for pictures [B, 3, H, W] and what the codec makes of them; what is logged."""
-        with torch.no_grad():
+        with torch.no_grad(), self._forward():
             output = self.codec(image, self.noise)
-        real, fake = self._logits(torch.cat((image, output.x_hat)), torch.cat((output.y_hat, output.y_hat))).chunk(2)
-        loss = discriminator_loss(real, fake)
+        with self._forward():
+            logits = self._logits(torch.cat((image, output.x_hat)), torch.cat((output.y_hat, output.y_hat)))
+            real, fake = logits.chunk(2)
+            loss = discriminator_loss(real, fake)
         self.manual_backward(loss / self.accumulate)
         real, fake = real.detach(), fake.detach()
         return {
@@ -112,12 +122,13 @@ class AdversarialModule(CodecModule):
 
     def _codec_backward(self, image: Tensor, values: dict[str, Tensor]) -> None:
         """Gradients of the codec for pictures [B, 3, H, W], beside the discriminator's `values` in the log."""
-        output: CodecOutput = self._codec_forward(image)
-        terms = self.loss(output, image, self.global_step)
-        assert output.y_hat is not None
         self.discriminator.requires_grad_(False)  # a constant here, through which the gradient goes to the picture
-        generator = generator_loss(self._logits(output.x_hat, output.y_hat.detach()))
-        auxiliary = self.codec.auxiliary_loss()
+        with self._forward():
+            output = self._codec_forward(image)
+            terms = self.loss(output, image, self.global_step)
+            assert output.y_hat is not None
+            generator = generator_loss(self._logits(output.x_hat, output.y_hat.detach()))
+            auxiliary = self.codec.auxiliary_loss()
         self.manual_backward((terms.loss + self.beta * generator + auxiliary) / self.accumulate)
         self.discriminator.requires_grad_(True)
         if self._logs_this_step():

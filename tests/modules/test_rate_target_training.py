@@ -18,7 +18,7 @@ def module(name, target_bpp):
     codec = build_model(name, N=4, M=6)
     with torch.no_grad():
         codec.g_a[-1].weight.mul_(30)  # latents that have a rate
-    loss = RateDistortion(mse_255, 0.01, RateTarget(target_bpp, 30.0, 0.0, Schedule(), Schedule()))
+    loss = RateDistortion(mse_255, 0.05, RateTarget(target_bpp, 8.0, 0.125, Schedule(), Schedule()))
     return RateDistortionModule(
         codec, loss, Schedule(), method="adam", lr=3e-3, quantiles_lr=1e-3, clip_norm=1.0, seed=3
     )
@@ -35,7 +35,7 @@ def test_a_codec_is_steered(name, tmp_path):
             rows = list(csv.DictReader(file))
         for row in rows:
             above = float(row["train/quantized_bpp"]) > float(row["train/target_bpp"])
-            assert float(row["train/rate_weight"]) == (30.0 if above else 0.0)
+            assert float(row["train/rate_weight"]) == (8.0 if above else 0.125)
         rates[target] = [float(row["train/quantized_bpp"]) for row in rows]
     print(name, [round(r, 3) for r in rates[0.15][::12]], [round(r, 3) for r in rates[100.0][::12]])
     assert sum(rates[100.0][-20:]) / 20 > 0.3
