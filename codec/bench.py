@@ -184,10 +184,12 @@ def _layer_steps(cfg: DictConfig) -> Steps:
     """DPSConv forward and backward at SegPIC's largest map, in float32: ours, and unfold and einsum."""
     x, upstream, *kernels = (torch.empty(_map_shape(cfg)).normal_() for _ in range(2 + TAPS))
     stacked = [x.requires_grad_(), torch.empty(_map_shape(cfg, TAPS)).normal_().requires_grad_()]
+    # Ours as it is used: everything in channels_last.
     separate = [t.detach().contiguous(memory_format=torch.channels_last).requires_grad_() for t in (x, *kernels)]
+    gradient = upstream.contiguous(memory_format=torch.channels_last)
     layer = torch.compile(dps_conv) if cfg.compile else dps_conv
     return (
-        lambda: torch.autograd.grad(layer(separate[0], separate[1:]), separate, upstream),
+        lambda: torch.autograd.grad(layer(separate[0], separate[1:]), separate, gradient),
         lambda: torch.autograd.grad(unfolded_dps_conv(*stacked), stacked, upstream),
     )
 
