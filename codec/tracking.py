@@ -159,8 +159,11 @@ class WandbRun(Logger):
     @rank_zero_only
     def finalize(self, status: str) -> None:
         if self._run is not None:
+            import wandb
+
             self._run.finish(exit_code=1 if status == "failed" else 0)
             self._run = None
+            wandb.teardown()  # W&B's service writes the end of its file behind `finish`: whole when the service has ended
 
 
 def log_picture(loggers: Sequence[Logger], name: str, picture: Tensor, caption: str, step: int) -> None:

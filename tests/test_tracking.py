@@ -102,6 +102,20 @@ def test_wandb_offline_holds_what_the_log_holds_once(offline):
         assert seen == {(step, name): value for step in steps for name, value in log[step].items()}
 
 
+def test_the_file_of_an_offline_run_is_whole_when_the_run_has_ended(tmp_path):
+    folder, seen = RunFolder(tmp_path), set()
+    for start in range(0, 10, 2):  # W&B's service closes a file when it finds the time; one that is whole says little
+        run = WandbRun(folder, project="codec", offline=True, config=CONFIG)
+        for step in (start, start + 1):
+            run.log_metrics({"train/bpp": 1.5}, step)
+        run.finalize("success")
+        (path,) = set(tmp_path.glob("wandb/offline-run-*/*.wandb")) - seen  # two within a second, too
+        seen.add(path)
+        records = list(read_records(path))
+        assert [row["step"] for row in history_rows(records)] == [start, start + 1]
+        assert records[-1].WhichOneof("record_type") == "exit"
+
+
 def test_wandb_pictures_have_their_captions(offline):
     first, second = segments(offline)
     for records, step in ((first, VAL_EVERY), (second, 2 * VAL_EVERY)):
