@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
+from codec.atomic import write_atomically
 from codec.entropy.tables import Tables, factorized_tables, gaussian_tables
 from codec.models import Codec, build_model, model_name
 from codec.types import UserError
@@ -94,10 +95,7 @@ def save_bundle(
         tensors |= {f"tables.{name}.{key}": tensor for key, tensor in tables.to_tensors().items()}
     core = {"format": FORMAT, "model": model_name(model), "arguments": model.arguments, "scale_rule": scale_rule}
     header = {"codec": json.dumps(core, sort_keys=True), "facts": json.dumps(facts, sort_keys=True)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    save_file(tensors, temporary, metadata=header)
-    temporary.replace(path)
+    write_atomically(path, save(tensors, header))  # safetensors' own save_file hides its files from all but their owner
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from PIL import Image
 from rich.progress import Progress
 
+from codec.atomic import write_atomically
 from codec.bundle import SHIPPED, Bundle, load_bundle
 from codec.coding import decode, encode
 from codec.layers.regions import Grid
@@ -18,17 +19,6 @@ from codec.types import UserError
 from data.images import list_images, read_image
 
 SUFFIX = ".lic"
-
-
-def _write(path: Path, content: bytes) -> None:
-    """The whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _grid(text: str) -> Grid:
@@ -42,7 +32,7 @@ def _compress(bundle: Bundle, source: Path, target: Path, grid: Grid | None = No
     begun = time.perf_counter()
     image = read_image(source)
     file = encode(bundle, image, grid).file
-    _write(target, file)
+    write_atomically(target, file)
     bpp = 8 * len(file) / (image.size(-1) * image.size(-2))
     return f"{target}: {len(file)} bytes, {bpp:.3f} bpp, {time.perf_counter() - begun:.2f} s"
 
@@ -52,7 +42,7 @@ def _decompress(bundle: Bundle, source: Path, target: Path) -> str:
     image = decode(bundle, source.read_bytes())
     content = io.BytesIO()
     Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(content, "PNG", compress_level=3)
-    _write(target, content.getvalue())
+    write_atomically(target, content.getvalue())
     return f"{target}: {image.size(-1)}x{image.size(-2)}, {time.perf_counter() - begun:.2f} s"
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from codec.atomic import write_atomically
 from codec.types import UserError
 
 MAX_NAME = 120
@@ -93,10 +94,7 @@ class RunFolder:
                     "set run_dir to a new folder, or remove this one"
                 )
             return
-        self.path.mkdir(parents=True, exist_ok=True)
-        temporary = self.config_file.with_suffix(".tmp")
-        temporary.write_text(text)
-        temporary.replace(self.config_file)
+        write_atomically(self.config_file, text.encode())
         packages = ("codec", "torch", "torchvision", "lightning", "compressai", "constriction")
         self.update_facts(
             versions={name: version(name) for name in packages}, git_commit=_git_commit(),
@@ -108,10 +106,8 @@ class RunFolder:
         return json.loads(self.facts_file.read_text()) if self.facts_file.exists() else {}
 
     def update_facts(self, **facts: Any) -> None:
-        """Add to run.json; the file is replaced whole, so a kill leaves the old or the new one."""
-        temporary = self.facts_file.with_suffix(".tmp")
-        temporary.write_text(json.dumps(self.facts() | facts, indent=1))
-        temporary.replace(self.facts_file)
+        """Add to run.json."""
+        write_atomically(self.facts_file, json.dumps(self.facts() | facts, indent=1).encode())
 
     @property
     def finished(self) -> bool:
