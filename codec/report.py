@@ -31,11 +31,13 @@ def print_table(ours: Results, others: Sequence[Results], console: Console) -> N
     """A row a picture and their mean: our rates and quality, and the others' PSNR at the rate of our files."""
     point = ours.points[0]
     title = f"{ours.name} on {ours.dataset}: file sizes as written, quality as decoded"
-    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), title=title)
+    beside = f"\n{', '.join(other.name for other in others)}: PSNR in dB at the same bpp" if others else ""
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), title=title + beside)
     for heading in ("picture", "bpp", "est.", "PSNR\ndB", "MS-SSIM\ndB", "s in, out"):
-        table.add_column(heading, justify="left" if heading == "picture" else "right", no_wrap=True)
+        name = heading == "picture"  # what gives way where a terminal is narrow
+        table.add_column(heading, justify="left" if name else "right", no_wrap=not name, overflow="fold")
     for other in others:
-        table.add_column(f"{other.name}\nat bpp", justify="right", no_wrap=True)
+        table.add_column(other.name.replace(" ", "\n"), justify="right", no_wrap=True)
 
     def cells(name: str, row: dict[str, float | None], curves: Sequence[Sequence[tuple[float, float]]]) -> list[str]:
         def show(key: str, digits: int) -> str:
@@ -63,7 +65,7 @@ def print_table(ours: Results, others: Sequence[Results], console: Console) -> N
         reference = psnr_at_rate(other.curve(), bpp)
         if reference is not None:
             line += f"; {abs(quality - reference):.2f} dB {'above' if quality >= reference else 'below'} {other.name}"
-    console.print(f"[bold]{line} at equal rate[/bold]" if others else f"[bold]{line}[/bold]")
+    console.print(f"[bold]{line} at equal rate[/bold]" if others else f"[bold]{line}[/bold]", soft_wrap=True)
 
 
 def print_savings(learned: Sequence[Results], classical: Sequence[Results], console: Console) -> None:

@@ -67,6 +67,16 @@ def test_the_table_compares_at_equal_rate():
     assert "24.00 dB at 1.000 bpp; 1.00 dB below Other at equal rate" in text
 
 
+def test_the_table_fits_a_terminal_of_80_columns():
+    """Its headings and numbers are whole, beside all four classical codecs; a long name goes on in the next line."""
+    row = ImageRow("motorcycle_left_at_noon", 64, 64, 1.0, 30.0, 1.0, 1.0, 1.0, 0.9, 15.0, 0.5, 0.5)
+    others = [measure_classical(name, [], "photographs") for name in ("jpeg", "webp", "avif", "jpeg2000")]
+    text = shown(Results("a codec", "", "photographs", [Point({}, [row])]), others)
+    assert "…" not in text and max(len(line) for line in text.splitlines()) <= 80
+    for heading in ("picture", "MS-SSIM", "s in, out", "2000", "motorcyc", "0.50 0.50"):
+        assert heading in text
+
+
 def test_beyond_the_ladder_nothing_is_claimed(jpeg):
     text = shown(learned("ours", None, 40.0, 50.0), [jpeg])
     assert "above" not in text and "below" not in text
