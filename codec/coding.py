@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from codec.bundle import Bundle
-from codec.container import read_container, write_container
+from codec.container import check_size, read_container, write_container
 from codec.entropy.coder import RateEstimator, StreamReader, StreamWriter
 from codec.layers.regions import Grid, check_grid
 from codec.models.base import Latents
@@ -49,8 +49,10 @@ def encode(bundle: Bundle, image: Tensor, grid: Grid | None = None) -> Encoded:
     """The file of a picture, uint8 [3, H, W] of any size from 1x1.
 
     grid: the regions to which the codec adapts, if not its own; the file says which.
-    Raises UserError where a latent is not finite or beyond 32-bit integers, and for a grid that the codec has no use for.
+    Raises UserError for a picture that no file holds, where a latent is not finite or beyond 32-bit integers, and for a grid
+    that the codec has no use for.
     """
+    check_size(image.size(-2), image.size(-1))  # before minutes of work, not behind them
     model = bundle.model
     if grid is not None and model.grid is None:
         raise UserError(f"a grid of {grid.rows}x{grid.cols} for {bundle.header['model']}, which has no regions; give none")

@@ -64,7 +64,7 @@ def write_container(
 
     Raises UserError for a picture of more than 2^27 pixels, which no reader would take.
     """
-    _check_size(height, width)
+    check_size(height, width)
     assert len(fingerprint) == 8
     version = VERSION if grid is None else VERSION_WITH_GRID
     head = MAGIC + version + fingerprint + _varint(height) + _varint(width)
@@ -74,7 +74,8 @@ def write_container(
     return body + zlib.crc32(body).to_bytes(4, "little")
 
 
-def _check_size(height: int, width: int) -> None:
+def check_size(height: int, width: int) -> None:
+    """Raise UserError for a picture without pixels, or of more than any file holds."""
     if not 0 < height * width <= MAX_PIXELS:
         raise UserError(f"a picture of {width}x{height}; expected 1 to {MAX_PIXELS} pixels; cut it into parts")
 
@@ -95,7 +96,7 @@ def read_container(data: bytes) -> Container:
     payload = at + 2 if data[3:4] == VERSION_WITH_GRID else at
     if payload > len(data) - 8:
         raise UserError("the file is damaged: its size cannot be read; get the file again")
-    _check_size(height, width)
+    check_size(height, width)
     grid = (data[at], data[at + 1]) if payload > at else None
     if grid is not None and 0 in grid:
         raise UserError("the file is damaged: its grid has no cells; get the file again")

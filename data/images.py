@@ -21,7 +21,7 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 MAX_BROKEN = 0.01  # of a folder: more is a folder of something else
 CACHE_BYTES = 2**28  # of decoded pictures, for each source in each process that loads
 TAIL_BYTES = 4096  # a sound file's end marker lies there, unless something was appended to it
-Image.MAX_IMAGE_PIXELS = 2**27  # as many as a .lic file may hold
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS = 2**27  # as many as a .lic file may hold
 
 # What Pillow raises for damaged files: UnidentifiedImageError is an OSError, DecompressionBombError is of its own.
 BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
@@ -91,13 +91,19 @@ def read_image(path: Path) -> Tensor:
     """The picture in a file, uint8 [3, H, W].
 
     Turned as its EXIF says, grey spread to three channels, transparency over white, 16 bits brought to 8.
-    Raises UserError for a file that is missing, no picture, or cut.
+    Raises UserError for a file that is missing, no picture, cut, or of more pixels than a .lic file may hold.
     """
     try:
         with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise UserError(
+                    f"{path} has {image.width}x{image.height} pixels; expected at most {MAX_PIXELS}; cut it into parts"
+                )
             pixels = np.array(_eight_bit_rgb(image))
     except FileNotFoundError:
         raise UserError(f"no file at {path}; expected a picture; check the path") from None
+    except UserError:  # which is a ValueError, as Pillow's are
+        raise
     except BROKEN as error:
         raise BrokenImageError(
             f"{path} is no picture that can be read ({' '.join(str(error).split())}); expected a sound JPEG, PNG or "

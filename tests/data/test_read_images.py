@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from codec.types import UserError
+from data import images
 from data.images import audit, list_images, read_image
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -36,6 +37,13 @@ def test_exif_orientation_is_applied(tmp_path, orientation, turned):
     exif[0x0112] = orientation
     Image.fromarray(COLOURS).save(tmp_path / "a.png", exif=exif)
     assert np.array_equal(pixels(tmp_path / "a.png"), turned)
+
+
+def test_a_picture_too_large_for_a_file_is_refused(tmp_path, monkeypatch):
+    Image.fromarray(COLOURS).save(tmp_path / "a.png")
+    monkeypatch.setattr(images, "MAX_PIXELS", 599)
+    with pytest.raises(UserError, match=r"a.png has 30x20 pixels; expected at most 599; cut it into parts"):
+        read_image(tmp_path / "a.png")
 
 
 def test_grey_is_spread(tmp_path):
