@@ -148,6 +148,8 @@ KINDS = {"compressai": compressai_codec, "wacnn": wacnn_codec, "segpic": segpic_
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the bundle of a published checkpoint; quantiles, medians and the rule of its scale tables stay its own."""
+    if arguments.out.exists() and not arguments.force:
+        raise UserError(f"{arguments.out} is there already; expected a new name; say --force to overwrite")
     model = KINDS[arguments.kind](canonical_names(_state_dict(arguments.checkpoint)))
     facts = {"imported": {"kind": arguments.kind, "file": arguments.checkpoint.name}}
     save_bundle(arguments.out, model, facts, half=False, scale_rule="upper", solve=False)

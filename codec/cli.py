@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     imports.add_argument("kind", choices=["compressai", "wacnn", "segpic"], help="whose layout the checkpoint has")
     imports.add_argument("checkpoint", type=Path)
     imports.add_argument("--out", type=Path, required=True, help="the bundle to write")
+    imports.add_argument("--force", action="store_true", help="overwrite what is there")
     fetch = commands.add_parser("fetch", help="download a public test set and check it")
     fetch.add_argument("name", choices=["kodak"])
     fetch.add_argument(
@@ -94,6 +95,7 @@ def _command(name: str) -> Callable[[Any], int]:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status; a user's mistake is one line on standard error."""
+    warnings.filterwarnings("ignore", message="Image size .* exceeds limit")  # read_image refuses such a picture itself
     for library in ("torch.jit", "lightning.pytorch.utilities._pytree"):  # deprecations between libraries, none of ours
         warnings.filterwarnings("ignore", category=FutureWarning, module=library)
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")

@@ -184,6 +184,7 @@ def test_a_trained_codec_codes_and_starts_another_run(finished, tmp_path):
         (["eval", "run=nowhere"], "no finished run at nowhere"),
         (["compress", "nowhere.png", "out.lic"], "no file or folder at nowhere.png"),
         (["import", "compressai", "nowhere.pth", "--out", "b"], "no checkpoint at nowhere.pth"),
+        (["import", "compressai", "theirs.pth", "--out", "LICENSE"], "LICENSE is there already; expected a new name; say"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line(words, expected, tmp_path, monkeypatch, capsys):

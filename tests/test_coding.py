@@ -119,6 +119,16 @@ def test_a_huge_picture_in_a_tiny_file_is_refused_at_once(bundles):
         decode(bundle, file)
 
 
+def test_a_picture_that_no_file_holds_is_refused_before_it_is_coded(bundles, monkeypatch):
+    from codec import container
+
+    bundle = load_bundle(bundles / "factorized.safetensors")
+    monkeypatch.setattr(container, "MAX_PIXELS", 64 * 64)
+    monkeypatch.setattr(bundle.model, "padded_analysis", None)  # not come to
+    with pytest.raises(UserError, match="a picture of 64x65; expected 1 to 4096 pixels"):
+        encode(bundle, picture(65, 64))
+
+
 def test_another_codecs_file_is_refused(bundles):
     file = encode(load_bundle(bundles / "hyperprior.safetensors"), picture(64, 64)).file
     with pytest.raises(UserError, match="written by codec"):
@@ -131,6 +141,11 @@ def test_latents_that_are_no_numbers_are_one_error(bundles):
         bundle.model.g_a[-1].bias[0] = float("nan")
     with pytest.raises(UserError, match="not finite"):
         encode(bundle, picture(64, 64))
+
+
+def test_a_bundle_has_the_rights_of_other_files(bundles, tmp_path):
+    (tmp_path / "other").write_bytes(b"")
+    assert (bundles / "factorized.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_a_bundle_is_read_with_care(bundles, tmp_path):

@@ -31,6 +31,8 @@ def test_the_shipped_codec_decodes_kodak_exactly(shared, tmp_path):
     assert all(row.file_bpp - row.payload_bpp <= 8 * 32 / (row.width * row.height) for row in point.images)
     # 3 %: symbols far beyond their scale cost less as escapes than by their likelihood.
     assert point.mean("estimated_bpp") == pytest.approx(point.mean("table_bpp"), rel=0.05)
+    y = encode(load_bundle(SHIPPED), load_test_set("kodak", shared / "images")[0].load()).y
+    assert (y.abs() >= 0.5).float().mean() > 0.01  # else nothing is tested
 
 
 DECODE = """
