@@ -3,11 +3,13 @@
 Each shard has a file of its own, so that shards share nothing: `manifest.jsonl`, or `manifest-00003-of-00016.jsonl`. Its
 first line says what all maps of the folder have in common: source, settings, and the versions of the libraries that made
 them (several where one was updated in between). The others are {"image", "sha256", "regions"}. While maps are made, lines
-are appended as they come; at the end they are sorted, so that the same maps have the same manifest.
+are appended as they come, by the process that made the map; at the end they are sorted, so that the same maps have the
+same manifest.
 """
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,17 +44,26 @@ def manifest_name(shard: tuple[int, int]) -> str:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """A manifest: what its maps have in common, then a record a map; a last line that a kill cut off is left out."""
+    """A manifest: what its maps have in common, then a record a map; lines that a kill cut off are left out."""
     try:
         if not _begins_well(path):
             raise ValueError(f"it does not begin with {BEGINNING.decode()}")
         with path.open() as file:
-            return [json.loads(line) for line in file if line.endswith("\n")]
+            head, *records = file
+        return [json.loads(head), *(record for line in records if (record := _whole(line)) is not None)]
     except ValueError as error:
         raise UserError(
             f"{path} is no manifest of maps ({error}); expected what codec masks wrote; set data.regions.maps to a new folder, "
             "or remove this one"
         ) from None
+
+
+def _whole(line: str) -> dict[str, Any] | None:
+    """What a line holds; None of a part of one, behind which another process may have gone on."""
+    try:
+        return json.loads(line) if line.endswith("\n") else None
+    except ValueError:
+        return None
 
 
 def recorded(maps: Path) -> dict[str, Record]:
@@ -62,36 +73,37 @@ def recorded(maps: Path) -> dict[str, Record]:
 
 
 class Manifest:
-    """The manifest of one shard, open to add to.
+    """The manifest of one shard, to be added to by the processes that make its maps.
 
     head: source, settings and versions. Raises UserError where the folder has maps with other settings.
     """
 
     def __init__(self, maps: Path, shard: tuple[int, int], head: dict[str, Any]):
-        self._path = maps / manifest_name(shard)
+        self.path = maps / manifest_name(shard)
         check_same(maps, head["source"], head["settings"])
-        before, *records = _lines(self._path) if self._path.exists() else [{"versions": {}}]
+        before, *records = _lines(self.path) if self.path.exists() else [{"versions": {}}]
         self._records, used = [Record(**record) for record in records], before["versions"]
         versions = {name: sorted({*used.get(name, []), now}) for name, now in head["versions"].items()}
         self._head = {"format": FORMAT, **head, "versions": versions}
         self._write()  # before the first map: by this file a folder is known to hold maps
 
     def _write(self) -> None:
-        temporary = self._path.with_name(f".{self._path.name}.tmp")
+        temporary = self.path.with_name(f".{self.path.name}.tmp")
         lines = [self._head, *(record._asdict() for record in self._records)]
         temporary.write_text("".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))
-        os.replace(temporary, self._path)
+        os.replace(temporary, self.path)
 
-    def add(self, record: Record) -> None:
-        """Append a line."""
-        self._records.append(record)
-        with self._path.open("a") as file:
-            file.write(json.dumps(record._asdict(), sort_keys=True) + "\n")
-
-    def finish(self) -> None:
-        """Sort the lines; of several for one picture the last stays."""
-        self._records = [record for _, record in sorted({record.image: record for record in self._records}.items())]
+    def finish(self, made: Sequence[Record]) -> None:
+        """Sort the lines, those of the maps made now among them; of several for one picture the last stays."""
+        records = {record.image: record for record in (*self._records, *made)}
+        self._records = [record for _, record in sorted(records.items())]
         self._write()
+
+
+def append_record(manifest: Path, record: Record) -> None:
+    """Append a line for a map that lies there, in one piece, since several processes append."""
+    with manifest.open("a") as file:
+        file.write(json.dumps(record._asdict(), sort_keys=True) + "\n")
 
 
 def check_same(maps: Path, source: str, settings: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -23,7 +24,7 @@ from PIL import Image
 
 from codec.types import UserError
 from data.images import BROKEN, MAX_BROKEN, upright_size
-from data.manifest import Manifest, Record, check_same, holds_maps, recorded
+from data.manifest import Manifest, Record, append_record, check_same, holds_maps, recorded
 from data.regions import RegionSource, map_path, write_map
 
 SMALL_SET = 2000  # pictures whose maps are made without being asked for
@@ -89,15 +90,14 @@ def make_maps(
         faults: list[Fault] = []
         if report is not None:
             report(len(found), len(mine))
-        for result in _results(source, root, missing, processes):
+        for result in _results(_Maker(source, root, manifest.path), missing, processes):
             if isinstance(result, Record):
-                manifest.add(result)
                 made.append(result)
             else:
                 faults.append(result)
             if report is not None:
                 report(len(found) + len(made) + len(faults), len(mine))
-        manifest.finish()
+        manifest.finish(made)
     return MapsMade(sorted(made), found, sorted(faults))
 
 
@@ -176,31 +176,41 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
-def _make(source: RegionSource, root: Path, name: str) -> Record | Fault:
-    """Make one map."""
-    path = root / name
-    try:
+@dataclass(frozen=True)
+class _Maker:
+    """Makes maps, and notes each in the manifest: no other process has to live on for a map to count as done."""
+
+    source: RegionSource
+    root: Path
+    manifest: Path
+
+    def make(self, name: str) -> Record | Fault:
+        """Make one map."""
+        path = self.root / name
         try:
-            with Image.open(path) as image:
-                width, height = upright_size(image)
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        except BROKEN:
-            return Fault(name, "broken")
-        ids = source.region_map(path, name)
-        if ids.shape != (height, width):
-            return Fault(name, f"map of {ids.shape[1]}x{ids.shape[0]} for {width}x{height}")
-        write_map(map_path(source.maps, name), ids)
-    except UserError as error:
-        return Fault(name, " ".join(str(error).split()))
-    return Record(name, digest, int(ids.max()) + 1)
+            try:
+                with Image.open(path) as image:
+                    width, height = upright_size(image)
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            except BROKEN:
+                return Fault(name, "broken")
+            ids = self.source.region_map(path, name)
+            if ids.shape != (height, width):
+                return Fault(name, f"map of {ids.shape[1]}x{ids.shape[0]} for {width}x{height}")
+            write_map(map_path(self.source.maps, name), ids)
+        except UserError as error:
+            return Fault(name, " ".join(str(error).split()))
+        record = Record(name, digest, int(ids.max()) + 1)
+        append_record(self.manifest, record)
+        return record
 
 
-def _results(source: RegionSource, root: Path, names: np.ndarray, processes: int) -> Iterator[Record | Fault]:
+def _results(maker: _Maker, names: np.ndarray, processes: int) -> Iterator[Record | Fault]:
     """Make the maps of the pictures `names` (bytes), in this process or in others, and yield what comes of each."""
     processes = min(processes, len(names))
     if processes < 2:
         for name in names:
-            yield _make(source, root, name.decode())
+            yield maker.make(name.decode())
         return
     # By fork the processes share what the source holds; where a fork is not safe, each gets a copy.
     context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
@@ -208,7 +218,7 @@ def _results(source: RegionSource, root: Path, names: np.ndarray, processes: int
     try:
         for part in range(processes):
             receiver, sender = context.Pipe(duplex=False)
-            worker = context.Process(target=_work, args=(source, root, names[part::processes], sender), daemon=True)
+            worker = context.Process(target=_work, args=(maker, names[part::processes], sender), daemon=True)
             worker.start()
             sender.close()  # so that the end of the worker ends the pipe
             workers[receiver] = worker
@@ -234,7 +244,7 @@ def _check_end(worker: BaseProcess) -> None:
         raise RuntimeError(f"a process that makes maps ended with {worker.exitcode}; its error stands above")
 
 
-def _work(source: RegionSource, root: Path, names: np.ndarray, sender: Connection) -> None:
+def _work(maker: _Maker, names: np.ndarray, sender: Connection) -> None:
     """One worker: makes the maps of its names, and stops when nobody waits for them any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches workers too; the main process ends them
     torch.set_num_threads(1)  # threads of the main process do not survive a fork
@@ -243,4 +253,4 @@ def _work(source: RegionSource, root: Path, names: np.ndarray, sender: Connectio
     for name in names:
         if os.getppid() != parent.pid:
             return  # killed; by its pipes it would be missed late, since workers hold each other's
-        sender.send(_make(source, root, name.decode()))
+        sender.send(maker.make(name.decode()))

@@ -114,9 +114,29 @@ def test_a_killed_run_is_taken_up_to_the_same_files(root, straight, tmp_path, pr
         run.join()
     (tmp_path / "deep" / f".{NUM_PICTURES - 1}.png.tmp").write_bytes(b"half a map")  # a kill within a write
     with (tmp_path / "manifest.jsonl").open("a") as file:
-        file.write('{"image": "deep/0')
+        file.write('{"image": "deep/0')  # where a worker that lives on may have gone on
     done = make_maps(Stripes(tmp_path), root, NAMES, processes=processes)
     assert done.made and len(done.found) >= 9 and len(done.made) + len(done.found) == NUM_PICTURES
+    assert files(tmp_path) == straight
+
+
+def test_a_kill_loses_no_map_that_was_finished(root, straight, tmp_path):
+    """However far the process that counts them is behind those that make them: here it stands still."""
+    source = Stripes(tmp_path, seconds=0.05)
+    run = multiprocessing.get_context("fork").Process(
+        target=make_maps, args=(source, root, NAMES), kwargs={"processes": 4}
+    )
+    run.start()
+    while not num_recorded(tmp_path):
+        time.sleep(0.002)
+    assert run.pid is not None
+    os.kill(run.pid, signal.SIGSTOP)
+    while sum(1 for _ in tmp_path.rglob("*.png")) < 16:
+        time.sleep(0.002)
+    os.kill(run.pid, signal.SIGKILL)
+    run.join()
+    done = make_maps(Stripes(tmp_path), root, NAMES, processes=4)  # waits for the workers, each of which ends its map
+    assert len(done.found) >= 16 and len(done.made) + len(done.found) == NUM_PICTURES
     assert files(tmp_path) == straight
 
 
