@@ -5,8 +5,9 @@ For Ballé's family that is CompressAI; for WACNN and SegPIC, of which it has no
 
 import math
 import multiprocessing
-import resource
+import re
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -209,14 +210,21 @@ def measure(cfg: DictConfig) -> dict[str, tuple[float, float, float]]:
     return rows
 
 
+def _resident_bytes(which: str) -> int:
+    """Memory of this process as Linux counts it: VmRSS now, VmHWM at its peak (getrusage's peak is inherited)."""
+    found = re.search(rf"^{which}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return 1024 * int(found[1])
+
+
 def _growth(settings: dict[str, Any], row: str, side: int) -> int:
     """Bytes by which this process grows over the steps of one side, at their peak."""
     cfg = OmegaConf.create(settings)
     step = {STEP: _training_steps, LAYER: _layer_steps}[row](cfg)[side]
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _resident_bytes("VmRSS")
     for _ in range(2):
         step()
-    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    return _resident_bytes("VmHWM") - before
 
 
 def measure_memory(cfg: DictConfig) -> dict[str, tuple[int, int]]:
@@ -225,9 +233,11 @@ def measure_memory(cfg: DictConfig) -> dict[str, tuple[int, int]]:
     Of a training step all beyond the weights; of the layer all beyond inputs, output and their gradients.
     """
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["codec.bench"])  # imports once for all of them
     rows = {}
     for row in [STEP, LAYER] if cfg.model.name == "segpic" else [STEP]:
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as processes:
+        with ProcessPoolExecutor(1, server, max_tasks_per_child=1) as processes:
             ours, theirs = (processes.submit(_growth, settings, row, side).result() for side in (0, 1))
         known = 4 * math.prod(_map_shape(cfg, 2 + TAPS)) if row == LAYER else 0  # output and gradients
         rows[row] = ours - known, theirs - known
@@ -249,6 +259,6 @@ def run(overrides: Sequence[str]) -> int:
     console.print(table)
     precision = choose_precision(cfg.precision, "cpu")
     print(f"training: batch {cfg.batch_size} of {cfg.crop}^2, {precision} against fp32; coding: {cfg.size[1]}x{cfg.size[0]}")
-    for name, (our_bytes, their_bytes) in measure_memory(cfg).items() if cfg.memory else ():
+    for name, (our_bytes, their_bytes) in measure_memory(cfg).items() if cfg.memory and sys.platform == "linux" else ():
         print(f"memory of a {name}: {our_bytes / 2**30:.3f} GiB here, {their_bytes / 2**30:.3f} GiB {whose}")
     return 0
