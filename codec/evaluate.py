@@ -2,8 +2,9 @@
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_module
 from rich.console import Console
@@ -11,6 +12,8 @@ from rich.console import Console
 from codec.bundle import Bundle, load_bundle
 from codec.coding import Encoded, decode_latents, encode, estimated_bits, reconstruct
 from codec.metrics.classical import classical_codec, measure_classical
+from codec.metrics.distribution import PatchFeatures
+from codec.metrics.measures import MEASURES, Measures
 from codec.metrics.quality import finite, ms_ssim, ms_ssim_db, psnr
 from codec.report import print_table, write_pictures, write_rd_plot
 from codec.results import ImageRow, Point, Results, equal_pictures
@@ -24,13 +27,18 @@ MAX_ESTIMATE_GAP = 0.01
 console = Console()
 
 
-def evaluate(bundle: Path, pictures: Sequence[TestImage], dataset: str, files: Path) -> Results:
+def evaluate(
+    bundle: Path, pictures: Sequence[TestImage], dataset: str, files: Path, measures: Measures | None = None
+) -> Results:
     """Measure the codec of a bundle on `pictures`; their .lic files go below the folder `files`.
 
+    measures: what is measured beside rates, PSNR and MS-SSIM.
     Raises UserError where a decoded latent is not the encoded one, or a payload is larger than its tables allow.
     """
     encoder, decoder = load_bundle(bundle), load_bundle(bundle)
-    rows = [_measure(encoder, decoder, picture, files) for picture in pictures]
+    measures = measures or Measures()
+    patches = measures.patch_features()
+    rows = [_measure(encoder, decoder, picture, files, measures, patches) for picture in pictures]
     facts = encoder.header
     config = facts["facts"].get("config", {})
     setting = {"lmbda": config["model"]["lmbda"]} if "model" in config else {}
@@ -39,7 +47,7 @@ def evaluate(bundle: Path, pictures: Sequence[TestImage], dataset: str, files: P
     description = f"{facts['model']} {facts['arguments']}, bundle {encoder.fingerprint.hex()}"
     if "trained_with" in facts["facts"]:
         description += f", trained with {facts['facts']['trained_with']}"
-    point = Point(setting, rows)
+    point = Point(setting, rows, measures.of_set(patches))
     estimated, table = point.mean("estimated_bpp"), point.mean("table_bpp")
     assert estimated is not None and table is not None
     if abs(estimated / table - 1) > MAX_ESTIMATE_GAP:
@@ -49,12 +57,14 @@ def evaluate(bundle: Path, pictures: Sequence[TestImage], dataset: str, files: P
             stacklevel=2,
         )
     missing = {"ms_ssim": "some pictures have a side under 161 pixels"} if any(r.ms_ssim is None for r in rows) else {}
-    missing |= equal_pictures([point])
+    missing |= equal_pictures([point]) | measures.missing(rows, point.of_set)
     name = " ".join(filter(None, (config.get("experiment_name"), facts["model"])))
-    return Results(name, description, dataset, [point], missing)
+    return Results(name, description, dataset, [point], missing, measures.measured_with)
 
 
-def _measure(encoder: Bundle, decoder: Bundle, picture: TestImage, files: Path) -> ImageRow:
+def _measure(
+    encoder: Bundle, decoder: Bundle, picture: TestImage, files: Path, measures: Measures, patches: PatchFeatures | None
+) -> ImageRow:
     original = picture.load()
     path = files / f"{picture.name}.lic"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,6 +82,8 @@ def _measure(encoder: Bundle, decoder: Bundle, picture: TestImage, files: Path) 
     _check_overhead(encoded, path)
     pixels = height * width
     similarity = ms_ssim(decoded, original)
+    if patches is not None:
+        patches.add(decoded, original)
     return ImageRow(
         picture.name, width, height,
         file_bpp=8 * len(data) / pixels,
@@ -81,6 +93,7 @@ def _measure(encoder: Bundle, decoder: Bundle, picture: TestImage, files: Path) 
         payload_bpp=8 * encoded.payload_bytes / pixels,
         ms_ssim=similarity, ms_ssim_db=ms_ssim_db(similarity),
         encode_seconds=encode_seconds, decode_seconds=decode_seconds,
+        **measures.of_picture(decoded, original),
     )  # fmt: skip
 
 
@@ -93,14 +106,33 @@ def _check_overhead(encoded: Encoded, path: Path) -> None:
         )
 
 
+def load_measures(
+    names: Sequence[str], settings: Mapping[str, Any], pictures: Sequence[TestImage], dataset: str
+) -> Measures:
+    """The measures that were asked for on `pictures`; those whose networks cannot be had are named.
+
+    settings: conf's `perceptual`, the arguments of Measures. Raises UserError for what cannot be measured on the set.
+    """
+    measures = Measures(names, **settings)
+    measures.check_size(pictures, dataset)
+    for name, reason in measures.not_computed.items():
+        console.print(f"[yellow]{name} will be missing: {reason}", soft_wrap=True)
+    return measures
+
+
 def evaluate_and_report(
-    bundle: Path, dataset: str, root: Path, baselines: Sequence[str], results_folder: Path, report_folder: Path
-) -> Results:
-    """Measure a bundle and the classical codecs on a set; write results, plot and pictures, and print the table."""
+    bundle: Path, dataset: str, root: Path, baselines: Sequence[str], measures: Sequence[str],
+    perceptual: Mapping[str, Any], results_folder: Path, report_folder: Path,
+) -> Results:  # fmt: skip
+    """Measure a bundle and the classical codecs on a set; write results, plot and pictures, and print the table.
+
+    measures, perceptual: as in load_measures.
+    """
     for name in baselines:
         classical_codec(name)  # a wrong name shows now, not after all the coding
     pictures = load_test_set(dataset, root)
-    ours = evaluate(bundle, pictures, dataset, results_folder / dataset)
+    loaded = load_measures(measures, perceptual, pictures, dataset)
+    ours = evaluate(bundle, pictures, dataset, results_folder / dataset, loaded)
     ours.write(results_folder / dataset)
     others = [measure_classical(name, pictures, dataset) for name in baselines]
     for name, other in zip(baselines, others, strict=True):
@@ -109,6 +141,8 @@ def evaluate_and_report(
     write_rd_plot([ours], others, plot)
     write_pictures(load_bundle(bundle), pictures, ours, results_folder / dataset, sheet)
     print_table(ours, others, console)
+    if not measures:
+        print(f"more     measures=[{','.join(MEASURES)}], or some of them, with codec eval")
     print(f"files    {results_folder / dataset}\nresults  {results_folder / dataset}.json, .csv")
     print(f"plot     {plot}\npictures {sheet}")
     return ours
@@ -125,5 +159,7 @@ def run(overrides: Sequence[str]) -> int:
     if cfg.run and not bundle.is_file():
         raise UserError(f"no finished run at {cfg.run}: {bundle.name} is not there; expected what `codec train` leaves")
     out = Path(cfg.out) if cfg.out else (Path(cfg.run) / "results" if cfg.run else Path("results"))
-    evaluate_and_report(bundle, cfg.data.get("name", "folder"), Path(cfg.data.root), cfg.baselines, out, out)
+    evaluate_and_report(
+        bundle, cfg.data.get("name", "folder"), Path(cfg.data.root), cfg.baselines, cfg.measures, cfg.perceptual, out, out
+    )
     return 0

@@ -24,7 +24,7 @@ class ImageRow:
     """One picture. Rates are in bits per pixel of the picture itself.
 
     estimated_bpp: by the continuous likelihood; table_bpp: by the coder's tables; payload_bpp: the range-coded bytes;
-    file_bpp: the whole file. A classical codec has the last alone. None: not computed.
+    file_bpp: the whole file. A classical codec has the last alone. lpips, niqe: see Results.measured_with. None: not computed.
     """
 
     name: str
@@ -39,14 +39,20 @@ class ImageRow:
     ms_ssim_db: float | None = None
     encode_seconds: float | None = None
     decode_seconds: float | None = None
+    lpips: float | None = None
+    niqe: float | None = None
 
 
 @dataclass(frozen=True)
 class Point:
-    """One setting of a codec on all pictures."""
+    """One setting of a codec on all pictures.
+
+    of_set: what the pictures have together: fid and kid where they were asked for, and num_patches, by which they go.
+    """
 
     setting: dict[str, Any]
     images: list[ImageRow]
+    of_set: dict[str, float] = field(default_factory=dict)
 
     def mean(self, quantity: str) -> float | None:
         """The arithmetic mean of a quantity over the pictures that have it; None where none has."""
@@ -62,7 +68,7 @@ class Point:
 class Results:
     """A codec on a set of pictures, at one setting or at a ladder of them.
 
-    not_computed: why a quantity is missing, by quantity.
+    not_computed: why a quantity is missing, by quantity. measured_with: the networks behind lpips, fid, kid and niqe.
     """
 
     name: str
@@ -70,6 +76,7 @@ class Results:
     dataset: str
     points: list[Point]
     not_computed: dict[str, str] = field(default_factory=dict)
+    measured_with: dict[str, str] = field(default_factory=dict)
 
     def curve(self) -> list[tuple[float, float]]:
         """(mean file bpp, mean PSNR) of each point, by rate."""
@@ -93,8 +100,9 @@ class Results:
                 if all(point.mean(ours) is not None for point in self.points)
             },
             "not_computed": self.not_computed,
+            "measured_with": self.measured_with,
             "points": [
-                {"setting": p.setting, "means": p.means(), "images": [asdict(row) for row in p.images]}
+                {"setting": p.setting, "means": p.means(), "of_set": p.of_set, "images": [asdict(row) for row in p.images]}
                 for p in self.points
             ],
         }
@@ -114,8 +122,13 @@ class Results:
         """
         try:
             document = json.loads(path.read_text())
-            points = [Point(p["setting"], [ImageRow(**row) for row in p["images"]]) for p in document["points"]]
-            return cls(document["name"], document["description"], document["dataset"], points, document["not_computed"])
+            points = [
+                Point(p["setting"], [ImageRow(**row) for row in p["images"]], p.get("of_set", {})) for p in document["points"]
+            ]
+            return cls(
+                document["name"], document["description"], document["dataset"], points, document["not_computed"],
+                document.get("measured_with", {}),
+            )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} holds no results ({error}); expected a JSON that `codec eval` wrote") from None
 

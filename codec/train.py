@@ -27,7 +27,7 @@ from codec.bundle import save_bundle
 from codec.callbacks.checkpoint import SaveCheckpoints
 from codec.callbacks.progress import ShowProgress
 from codec.callbacks.reconstructions import SaveReconstructions
-from codec.evaluate import evaluate_and_report
+from codec.evaluate import evaluate_and_report, load_measures
 from codec.metrics.classical import classical_codec
 from codec.models import build_model
 from codec.models.discriminator import Discriminator
@@ -92,7 +92,8 @@ def choose_precision(asked: str, accelerator: str) -> str:
 
 def _check(cfg: DictConfig) -> None:
     """Raise UserError for settings that cannot work together."""
-    load_test_set(cfg.test.name, Path(cfg.test.root))  # missing pictures are found now, not behind the training
+    pictures = load_test_set(cfg.test.name, Path(cfg.test.root))  # missing ones are found now, not behind the training
+    load_measures(cfg.test.measures, cfg.perceptual, pictures, cfg.test.name)
     for name in cfg.test.baselines:
         classical_codec(name)
     if cfg.profile is not None and not cfg.profiles:
@@ -223,8 +224,9 @@ def _run(cfg: DictConfig, folder: RunFolder) -> None:
         if module.loss.perceptual is not None:
             facts["trained_with"] = module.loss.perceptual.name
         save_bundle(folder.bundle, module.codec, facts, half=True)
+    test = cfg.test
     results = evaluate_and_report(
-        folder.bundle, cfg.test.name, Path(cfg.test.root), cfg.test.baselines, folder.results, folder.report
+        folder.bundle, test.name, Path(test.root), test.baselines, test.measures, cfg.perceptual, folder.results, folder.report
     )
     if cfg.target_bpp is not None:
         print(f"rate     {results.points[0].mean('file_bpp'):.3f} bpp on {cfg.test.name}, target {cfg.target_bpp} in training")

@@ -20,6 +20,10 @@ class UserError(ValueError):
         return cause
 
 
+class UnavailableError(UserError):
+    """Something to download or to install cannot be had: a training ends there, a measurement leaves out what needs it."""
+
+
 class Batch(NamedTuple):
     """Pictures of one step.
 

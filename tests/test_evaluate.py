@@ -1,6 +1,7 @@
 """Evaluation: what it reports is what lies in the files, and a wrong coder fails it."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from codec import evaluate as command
 from codec.bundle import load_bundle, save_bundle
 from codec.coding import decode, encode
 from codec.evaluate import evaluate, run
+from codec.metrics.perceptual import Lpips
 from codec.metrics.quality import psnr
 from codec.models.base import Latents
 from codec.results import Results
@@ -129,6 +131,26 @@ def test_the_command_leaves_files_results_plot_and_pictures(bundle, folder, tmp_
     ours = Results.read(out / "folder.json")
     assert [row.name for row in ours.points[0].images] == ["a", "b", "c"]
     assert json.loads((out / "folder.json").read_text())["results"]["bpp"] == [ours.points[0].mean("file_bpp")]
+
+
+@pytest.mark.filterwarnings("ignore:the estimated rate")
+def test_measures_that_were_asked_for(bundle, folder, tmp_path, capsys, monkeypatch):
+    """Values and networks in results and output; a network that cannot be had leaves a column empty, and says why."""
+    monkeypatch.setitem(sys.modules, "pyiqa", None)
+    asked = ["measures=[lpips,niqe]", "perceptual.lpips.net=squeeze", "perceptual.lpips.weights=random"]
+    paths = [f"codec={bundle}", "data=folder", f"data.root={folder}", f"out={tmp_path / 'out'}", "baselines=[]"]
+    assert run([*paths, *asked]) == 0
+    said = capsys.readouterr().out
+    assert "by lpips_squeeze_random" in said and "NIQE needs pyiqa" in said
+    ours = Results.read(tmp_path / "out" / "folder.json")
+    assert ours.measured_with == {"lpips": "lpips_squeeze_random"} and "pyiqa" in ours.not_computed["niqe"]
+    for row in ours.points[0].images:
+        decoded = decode(load_bundle(bundle), (tmp_path / "out" / "folder" / f"{row.name}.lic").read_bytes())
+        original = torch.from_numpy(np.array(Image.open(folder / f"{row.name}.png"))).permute(2, 0, 1)
+        expected = Lpips("squeeze", "random")(decoded[None] / 255, original[None] / 255)
+        assert row.lpips == pytest.approx(float(expected)) and row.niqe is None
+    with pytest.raises(UserError, match="unknown measure 'vmaf'"):
+        run([*paths, "measures=[vmaf]"])
 
 
 @pytest.mark.filterwarnings("ignore:the estimated rate")

@@ -1,6 +1,7 @@
 """Plots and pictures of a measurement: files that open, and say what was measured."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,20 @@ def test_the_table_fits_a_terminal_of_80_columns():
     assert "…" not in text and max(len(line) for line in text.splitlines()) <= 80
     for heading in ("picture", "MS-SSIM", "s in, out", "2000", "motorcyc", "0.50 0.50"):
         assert heading in text
+
+
+def test_the_measures_that_were_asked_for_are_shown(jpeg):
+    point = learned("ours", 0.0067, 0.3, 28.0).points[0]
+    rows = [replace(row, lpips=0.125) for row in point.images]
+    text = shown(
+        Results(
+            "ours", "", "folder", [Point({}, rows, {"num_patches": 2500, "fid": 4.1974})], {"niqe": "NIQE needs pyiqa"},
+            {"lpips": "lpips_alex", "fid": "inception"},
+        ), [jpeg],
+    )  # fmt: skip
+    assert "0.1250" in text and "LPIPS 0.125, by lpips_alex" in text and "NIQE: NIQE needs pyiqa" in text
+    assert "FID 4.197 over 2,500 patches, by inception" in text
+    assert max(len(line) for line in text.splitlines()) <= 80
 
 
 def test_beyond_the_ladder_nothing_is_claimed(jpeg):

@@ -17,8 +17,11 @@ def row(name: str, bpp: float, psnr: float | None, **more: float) -> ImageRow:
 def ladder() -> Results:
     """Two settings on two pictures, the higher rate first."""
     high = Point({"quality": 60}, [row("a", 1.0, 36.0, ms_ssim=0.99, encode_seconds=0.5), row("b/c", 3.0, 38.0)])
-    low = Point({"quality": 10}, [row("a", 0.25, 28.0, ms_ssim=0.9, encode_seconds=0.25), row("b/c", 0.5, 30.0)])
-    return Results("JPEG", "made up", "two", [high, low], {"ms_ssim": "b/c is small"})
+    low = Point(
+        {"quality": 10}, [row("a", 0.25, 28.0, ms_ssim=0.9, encode_seconds=0.25), row("b/c", 0.5, 30.0, lpips=0.25)],
+        {"num_patches": 40, "fid": 5.5},
+    )  # fmt: skip
+    return Results("JPEG", "made up", "two", [high, low], {"ms_ssim": "b/c is small"}, {"fid": "inception"})
 
 
 def test_means_are_of_rows_and_leave_missing_values_out(ladder):

@@ -3,16 +3,14 @@
 B batch, H W height and width of the pictures, n channels of a feature map.
 """
 
-import os
 from pathlib import Path
-from pickle import UnpicklingError
-from urllib.error import URLError
 
 import lpips
 import torch
 import torchvision.models as backbones
 from torch import Tensor
 
+from codec.metrics.downloads import published_weights, weights_at
 from codec.types import UserError
 
 IMAGENET = {
@@ -20,6 +18,7 @@ IMAGENET = {
     "vgg": backbones.VGG16_Weights.IMAGENET1K_V1,
     "squeeze": backbones.SqueezeNet1_1_Weights.IMAGENET1K_V1,
 }
+MIN_LPIPS_SIDE = 32  # pixels: below, a network halves the picture away
 TOLERANCE = 0.01  # beyond [0, 1]: what resampling leaves
 EPSILON = 1e-10  # under the root of a length: lpips adds it outside, where features of 0 have a gradient of 0/0
 SEED = 0  # of random features, so that all runs measure with the same
@@ -31,22 +30,23 @@ class Lpips:
     net: alex (the papers' choice), vgg or squeeze. weights: of its features: `imagenet` (torchvision's file, downloaded
     once), the path of a file with torchvision's keys, or `random`, which measures something, but not LPIPS, and says so
     in `name`, the key of every log line and result.
-    Raises UserError for a net that is none, and for weights that are not to be had.
+    setting: the key of the configuration that has both, for messages.
+    Raises UserError for a net or a file that is none, UnavailableError where `imagenet` cannot be had.
     """
 
-    def __init__(self, net: str = "alex", weights: str = "imagenet"):
+    def __init__(self, net: str = "alex", weights: str = "imagenet", setting: str = "loss.perceptual"):
         if net not in IMAGENET:
-            raise UserError(f"LPIPS with net={net}; expected one of {', '.join(IMAGENET)}; set loss.perceptual.net")
+            raise UserError(f"LPIPS with net={net}; expected one of {', '.join(IMAGENET)}; set {setting}.net")
         self.name = f"lpips_{net}" + ("_random" if weights == "random" else "")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(SEED)
             self._network = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
         if weights != "random":
-            self._set_features(_imagenet_features(net) if weights == "imagenet" else _features_at(Path(weights)), weights)
+            self._set_features(_features(net, weights, f"set {setting}.weights"), weights, setting)
         self._network = self._network.eval().requires_grad_(False)
         self._range_is_known = False
 
-    def _set_features(self, state: dict[str, Tensor], source: str) -> None:
+    def _set_features(self, state: dict[str, Tensor], source: str, setting: str) -> None:
         """Take the weights over: lpips keeps torchvision's layers in slices, under their numbers."""
         state = {name.removeprefix("features."): value for name, value in state.items()}
         for name, parameter in self._network.net.named_parameters():
@@ -54,7 +54,7 @@ class Lpips:
             if key not in state or state[key].shape != parameter.shape:
                 raise UserError(
                     f"{source} has no fitting {key} for LPIPS with net={self._network.pnet_type}; expected torchvision's "
-                    "`features`; set loss.perceptual.net or weights"
+                    f"`features`; set {setting}.net or weights"
                 )
             parameter.data.copy_(state[key])
 
@@ -84,24 +84,7 @@ def _unit(features: Tensor) -> Tensor:
     return features * torch.rsqrt(features.square().sum(dim=1, keepdim=True) + EPSILON)
 
 
-def _imagenet_features(net: str) -> dict[str, Tensor]:
-    url = IMAGENET[net].url
-    place = Path(torch.hub.get_dir()) / "checkpoints"
-    try:
-        return torch.hub.load_state_dict_from_url(url, str(place), progress=False, check_hash=True, weights_only=True)
-    except (URLError, OSError, RuntimeError) as error:
-        raise UserError(
-            f"LPIPS needs {os.path.basename(url)}, which is not at {place} and cannot be had from {url} "
-            f"({' '.join(str(error).split())}); expected a network or the file; put it there, or set loss.perceptual.weights "
-            "to a path, or to random for a trial"
-        ) from None
-
-
-def _features_at(path: Path) -> dict[str, Tensor]:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
-        raise UserError(
-            f"no weights for LPIPS at {path} ({type(error).__name__}); expected a file with a state dict, imagenet or random; "
-            "set loss.perceptual.weights"
-        ) from None
+def _features(net: str, weights: str, remedy: str) -> dict[str, Tensor]:
+    if weights != "imagenet":
+        return weights_at(Path(weights), "LPIPS", f"{remedy} to it, to imagenet or to random")
+    return published_weights(IMAGENET[net].url, "LPIPS", f"{remedy} to a path, or to random for a trial", check_hash=True)

@@ -1,0 +1,69 @@
+"""The feature network of FID and KID: Inception as torch-fidelity has it, or a TorchScript file."""
+
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from codec.metrics.distribution import FeatureNetwork
+from codec.metrics.downloads import hub_path, published_weights, weights_at
+from codec.types import UserError
+
+REMEDY = "set perceptual.features"
+
+
+def load_feature_network(source: str) -> FeatureNetwork:
+    """A function from patches, uint8 [n, 3, 256, 256], to features [n, d], on the accelerator where there is one.
+
+    source: `inception`, whose 2048 features of the file that torch-fidelity publishes are those of the papers (downloaded
+    once); the path of that file; or the path of a TorchScript module that is such a function.
+    Raises UnavailableError where Inception cannot be had, UserError for a path that holds neither.
+    """
+    module = _inception(None) if source == "inception" else _module_at(Path(source))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    module = module.to(device).eval()
+
+    def features(patches: Tensor) -> Tensor:
+        output = module(patches.to(device))
+        output = output[0] if isinstance(output, tuple) else output
+        if output.ndim != 2 or len(output) != len(patches):
+            raise UserError(
+                f"{source} makes {list(output.shape)} of {len(patches)} patches; expected [{len(patches)}, features]; "
+                f"{REMEDY} to a module that averages over places"
+            )
+        return output
+
+    return features
+
+
+def _module_at(path: Path) -> nn.Module:
+    if not path.is_file():
+        raise UserError(
+            f"no feature network at {path}; expected inception, torch-fidelity's file or a TorchScript file; {REMEDY}"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch.export has no file that another project could publish
+            return torch.jit.load(path, map_location="cpu")
+    except RuntimeError:  # no TorchScript
+        return _inception(path)
+
+
+def _inception(path: Path | None) -> nn.Module:
+    """torch-fidelity's network; path: of its weights, or None for the published ones."""
+    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
+
+    # torch-fidelity would unpickle whatever the file holds: read here first, where tensors are all that is let through.
+    if path is None:
+        published_weights(URL_INCEPTION_V3, "FID", f"{REMEDY} to its path", check_hash=False)
+        path = hub_path(URL_INCEPTION_V3)
+    else:
+        weights_at(path, "FID", REMEDY)
+    try:
+        return FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=str(path))
+    except RuntimeError:
+        raise UserError(
+            f"{path} holds other weights than torch-fidelity's Inception; expected {Path(URL_INCEPTION_V3).name}; "
+            f"{REMEDY}"
+        ) from None
