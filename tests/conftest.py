@@ -1,9 +1,13 @@
 """What several tests need: live codecs, pictures, and the folder of real ones where there is one."""
 
+import importlib.util
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -20,6 +24,16 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no folder of real pictures at {folder}: set CODEC_SHARED to test on them")
     return folder
+
+
+@pytest.fixture(scope="session")
+def recipe(shared: Path) -> ModuleType:
+    """Weights and pictures by formula, as the published models' outputs were made with."""
+    spec = importlib.util.spec_from_file_location("recipe", shared / "reference" / "parity" / "recipe.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def picture(height: int, width: int, seed: int = 0) -> Tensor:
@@ -95,3 +109,32 @@ def import_published(kind: str, weights: dict[str, Tensor], folder: Path) -> Pat
     bundle = folder / f"{kind}.safetensors"
     assert main(["import", kind, str(folder / f"{kind}.pth.tar"), "--out", str(bundle)]) == 0
     return bundle
+
+
+DECODE = """
+import sys, time, torch
+from pathlib import Path
+from codec.bundle import load_bundle
+from codec.coding import decode_latents, reconstruct
+folder = Path(sys.argv[1])
+for name in sys.argv[2:]:
+    bundle = load_bundle(folder / f"{name}.safetensors")
+    for path in sorted((folder / name).glob("*.lic")):
+        begun = time.perf_counter()
+        latents, height, width = decode_latents(bundle, path.read_bytes())
+        decoded = reconstruct(bundle, latents, height, width)
+        seconds = time.perf_counter() - begun
+        torch.save((latents.y_hat, latents.prototypes, decoded, seconds), path.with_suffix(".decoded"))
+"""
+
+
+def decode_in_another_process(folder: Path, names: Sequence[str]) -> None:
+    """Decode the files folder/NAME/*.lic by the bundles folder/NAME.safetensors, each to a .decoded beside it.
+
+    That holds y_hat, the prototypes or None, the picture and the seconds that it took.
+    """
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    done = subprocess.run(
+        [sys.executable, "-c", DECODE, folder, *names], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,11 +1,8 @@
 """Trained weights on Kodak: the figures that CompressAI's own evaluation gives, and every file decoded exactly."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
-from conftest import MODEL_NAMES, live_codec
+from conftest import MODEL_NAMES, decode_in_another_process, live_codec
 
 from codec.bundle import SHIPPED, load_bundle, save_bundle
 from codec.cli import main
@@ -35,20 +32,6 @@ def test_the_shipped_codec_decodes_kodak_exactly(shared, tmp_path):
     assert (y.abs() >= 0.5).float().mean() > 0.01  # else nothing is tested
 
 
-DECODE = """
-import sys, torch
-from pathlib import Path
-from codec.bundle import load_bundle
-from codec.coding import decode_latents, reconstruct
-folder = Path(sys.argv[1])
-for name in sys.argv[2:]:
-    bundle = load_bundle(folder / f"{name}.safetensors")
-    for path in sorted((folder / name).glob("*.lic")):
-        latents, height, width = decode_latents(bundle, path.read_bytes())
-        torch.save((latents.y_hat, reconstruct(bundle, latents, height, width)), path.with_suffix(".decoded"))
-"""
-
-
 @pytest.mark.slow
 def test_kodak_at_rescaled_weights_comes_back_from_another_process(shared, tmp_path):
     """Latents and pictures, bit for bit, at symbols that span the tables and leave them."""
@@ -65,9 +48,8 @@ def test_kodak_at_rescaled_weights_comes_back_from_another_process(shared, tmp_p
             y_hat = encoded.latents.y_hat
             expected[name, picture.name] = y_hat, reconstruct(bundle, encoded.latents, height, width)
             assert float(y_hat.std()) > 4 and 8 * encoded.payload_bytes > 3 * y_hat.numel()
-    done = subprocess.run([sys.executable, "-c", DECODE, tmp_path, *MODEL_NAMES], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    decode_in_another_process(tmp_path, MODEL_NAMES)
     for (name, picture_name), (y_hat, decoded) in expected.items():
-        again, picture_again = torch.load(tmp_path / name / f"{picture_name}.decoded")
+        again, _, picture_again, _ = torch.load(tmp_path / name / f"{picture_name}.decoded")
         assert torch.equal(again, y_hat) and torch.equal(picture_again, decoded)
     assert len(expected) == 72

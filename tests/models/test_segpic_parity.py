@@ -1,6 +1,5 @@
 """WACNN and SegPIC against the published models' outputs, and against a plain re-implementation for all else."""
 
-import importlib.util
 import json
 
 import numpy as np
@@ -21,11 +20,8 @@ def bits_by_stream(likelihoods):
 
 
 @pytest.mark.parametrize("kind", ["wacnn", "segpic"])
-def test_the_published_models_outputs(shared, kind, tmp_path):
+def test_the_published_models_outputs(shared, recipe, kind, tmp_path):
     reference = shared / "reference"
-    spec = importlib.util.spec_from_file_location("recipe", reference / "parity" / "recipe.py")
-    recipe = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(recipe)
     weights = recipe.weights(reference / "state_dicts" / f"{kind}.json")
     bundle = import_published(kind, {name: torch.from_numpy(value) for name, value in weights.items()}, tmp_path)
     expected = json.loads((reference / "parity" / f"{kind}.json").read_text())["plain_256x256x1"]
