@@ -1,5 +1,6 @@
 """What a measurement looks like: a table, a rate-distortion plot, pictures side by side."""
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -148,6 +149,33 @@ def write_rd_plot(learned: Sequence[Results], classical: Sequence[Results], path
     axes.set_title(f"{learned[0].dataset}: {len(learned[0].points[0].images)} pictures")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize="small")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def write_rate_plot(log: Path, path: Path) -> None:
+    """The rounded rate of the batches of a training over its steps, their running mean, the target; log: its metrics.csv."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    with log.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["train/quantized_bpp"]]
+    steps, rates, targets = (
+        np.array([float(row[key]) for row in rows]) for key in ("step", "train/quantized_bpp", "train/target_bpp")
+    )
+    window = max(1, len(rates) // 10)
+    figure, axes = plt.subplots(figsize=(7.2, 3.6), dpi=150, layout="constrained")
+    axes.plot(steps, rates, ".", alpha=0.5, label="batches that were logged")
+    axes.plot(steps[window - 1 :], np.convolve(rates, np.ones(window) / window, "valid"), label=f"mean of the last {window}")
+    axes.plot(steps, targets, "k--", drawstyle="steps-post", label=f"target, {targets[-1]:g} in the end")
+    axes.set_ylim(0, 1.2 * max(np.quantile(rates, 0.9), min(targets[-1], rates.max())))  # a far target stays outside
+    axes.set_xlabel("step")
+    axes.set_ylabel("bits per pixel, rounded latents")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper right", fontsize="small")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
     plt.close(figure)

@@ -35,7 +35,7 @@ from codec.models.linear_start import start_as_transform_codec
 from codec.modules.adversarial import AdversarialModule
 from codec.modules.base import CodecModule
 from codec.modules.rate_distortion import RateDistortionModule
-from codec.report import print_savings, print_table, write_rd_plot
+from codec.report import print_savings, print_table, write_rate_plot, write_rd_plot
 from codec.results import Results
 from codec.runs import RunFolder, run_name
 from codec.tracking import is_first_rank, make_loggers
@@ -230,6 +230,8 @@ def _run(cfg: DictConfig, folder: RunFolder) -> None:
     )
     if cfg.target_bpp is not None:
         print(f"rate     {results.points[0].mean('file_bpp'):.3f} bpp on {cfg.test.name}, target {cfg.target_bpp} in training")
+        write_rate_plot(folder.metrics_file, folder.report / "rate.png")
+        print(f"steering {folder.report / 'rate.png'}")
     folder.update_facts(finished=True)
     print(f"codec    {folder.bundle}\nlog      {folder.metrics_file}")
 

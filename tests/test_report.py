@@ -14,7 +14,7 @@ from codec.bundle import load_bundle, save_bundle
 from codec.coding import encode
 from codec.metrics.classical import measure_classical
 from codec.metrics.published import published_curves
-from codec.report import WINDOW, print_savings, print_table, write_pictures, write_rd_plot
+from codec.report import WINDOW, print_savings, print_table, write_pictures, write_rate_plot, write_rd_plot
 from codec.results import ImageRow, Point, Results
 from data.testsets import TestImage
 
@@ -105,6 +105,15 @@ def test_the_plot_opens(jpeg, tmp_path, dataset):
     assert min(Image.open(path).size) > 500
     write_rd_plot(ours, [], path)
     assert min(Image.open(path).size) > 500
+
+
+@pytest.mark.parametrize("num", [1, 40])
+def test_the_plot_of_a_steered_training_opens(num, tmp_path):
+    lines = [f"{10 * k + 10},{1 / (1 + k)},{0.2 if k < 20 else 0.14}" for k in range(num)]
+    log = tmp_path / "metrics.csv"
+    log.write_text("\n".join(["step,train/quantized_bpp,train/target_bpp", *lines, f"{10 * num},,", ""]))
+    write_rate_plot(log, tmp_path / "deep" / "rate.png")
+    assert Image.open(tmp_path / "deep" / "rate.png").width == 1080
 
 
 @pytest.fixture(scope="module")
