@@ -1,4 +1,5 @@
-"""Trainings of seconds, adversarial and not, that can run in one process or in two; as a script, in as many as started it.
+"""Trainings of seconds, adversarial or not, with regions or without, in one process or in two; as a script, in as many as
+started it.
 
     python -m torch.distributed.run --standalone --nproc-per-node=2 tests/tiny_adversarial.py OUT
 """
@@ -14,6 +15,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
 from codec.callbacks.checkpoint import SaveCheckpoints
+from codec.layers.gdn import GDN
 from codec.losses.rate_distortion import RateDistortion, mse_255
 from codec.losses.rate_target import Decision, RateTarget
 from codec.metrics.perceptual import Lpips
@@ -26,10 +28,13 @@ from codec.schedules import Milestones, Schedule, Warmup
 from codec.tracking import MetricsCsv
 from codec.types import Batch
 from data.module import ImageDataModule
+from data.regions import ExactRegions
 from data.sources import Leaves
 
 WIDTHS = {"N": 4, "M": 4, "C": 4, "num_blocks": 1}
-CASES = [(kind, accumulate) for kind in ("adversarial", "rate_distortion") for accumulate in (1, 2)]
+CASES = [(kind, accumulate) for kind in ("adversarial", "rate_distortion", "regions") for accumulate in (1, 2)]
+TARGETS = {"adversarial": 0.425, "rate_distortion": 0.425, "regions": 0.85}  # which the rates of the first steps cross
+MAX_REGIONS = 300
 NUM_STEPS = 20
 
 
@@ -44,7 +49,10 @@ class RecordedTarget(RateTarget):
 
 
 class NoiseByPlace:
-    """Noise of a picture by its place in the global batch, which `world` processes share out in turn."""
+    """Noise of a picture by its place in the global batch, which `world` processes share out in turn.
+
+    That of a region's prototype, by its number: how many there are differs from process to process.
+    """
 
     def __init__(self, rank: int, world: int):
         self.rank, self.world = rank, world
@@ -53,30 +61,45 @@ class NoiseByPlace:
     def __call__(self, like: Tensor) -> Tensor:
         self.calls += 1
         generator = torch.Generator().manual_seed(self.calls)
-        whole = torch.rand((len(like) * self.world, *like.shape[1:]), generator=generator, dtype=torch.float64)
-        return (whole - 0.5)[self.rank :: self.world].to(like)
+        height = MAX_REGIONS if like.size(-1) == 1 else like.size(-2)
+        shape = (len(like) * self.world, like.size(1), height, like.size(-1))
+        whole = torch.rand(shape, generator=generator, dtype=torch.float64)
+        return (whole - 0.5)[self.rank :: self.world, :, : like.size(-2)].to(like)
 
 
 class DoubleData(ImageDataModule):
     """The real one in float64."""
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        return batch._replace(image=batch.image.double() / 255)
+        return super().on_after_batch_transfer(batch, dataloader_idx)._replace(image=batch.image.double() / 255)
+
+
+class CountRegions(lightning.Callback):
+    """Keeps the number of regions of each batch; 0 without maps."""
+
+    def __init__(self) -> None:
+        self.counts: list[int] = []
+
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Batch, batch_idx: int) -> None:
+        self.counts.append(0 if batch.regions is None else int(batch.regions.max()) + 1)
 
 
 def tiny_module(
     kind: str, *, accumulate: int = 1, target: float = 0.5, schedule: Schedule | None = None, **settings: Any
 ) -> CodecModule:
-    """A HiFiC of a few hundred weights that steers to a rate within a few steps of where it begins."""
+    """A small codec that steers to a rate within a few steps of where it begins: SegPIC where `kind` is regions, else HiFiC."""
     torch.manual_seed(0)
-    codec = build_model("hific", **WIDTHS)
-    with torch.no_grad():
-        codec.g_a[-1].weight.mul_(8)  # latents that do not all round to 0
+    if kind == "regions":
+        codec, perceptual = build_model("segpic", N=24, M=40, attention=False, context=False), None
+    else:
+        codec, perceptual = build_model("hific", **WIDTHS), Lpips("squeeze", "random")
+        with torch.no_grad():
+            codec.g_a[-1].weight.mul_(8)  # latents that do not all round to 0
     rate_target = RecordedTarget(target, 2.0, 0.0625, Warmup(3, 0.5), Warmup(3, 1.4286))
-    loss = RateDistortion(mse_255, 0.0023, rate_target, Lpips("squeeze", "random"))
+    loss = RateDistortion(mse_255, 0.0023, rate_target, perceptual)
     settings = {"method": "adam", "lr": 1e-3, "quantiles_lr": 1e-3, "clip_norm": 1.0, "seed": 3} | settings
     schedule = schedule or Milestones([6], 0.5)
-    if kind == "rate_distortion":
+    if kind != "adversarial":
         return RateDistortionModule(codec, loss, schedule, **settings)
     settings |= {"beta": 0.15, "discriminator_lr": 1e-3, "accumulate": accumulate}
     return AdversarialModule(codec, Discriminator(WIDTHS["M"], 4), loss, schedule, **settings)
@@ -84,12 +107,13 @@ def tiny_module(
 
 def fit(
     module: CodecModule, folder: Path, steps: int, *, batch_size: int, accumulate: int = 1, precision: str = "32-true",
-    resume: bool = False, extra: tuple = (), **settings: Any,
+    resume: bool = False, regions: bool = False, extra: tuple = (), **settings: Any,
 ) -> lightning.Trainer:  # fmt: skip
-    """Train the module to that step; checkpoints and metrics.csv in `folder`. accumulate: of Lightning."""
+    """Train the module to that step; checkpoints and metrics.csv in `folder`. accumulate: of Lightning; regions: with maps."""
     folder.mkdir(parents=True, exist_ok=True)
     kind = DoubleData if precision == "64-true" else ImageDataModule
-    data = kind({"leaves": Leaves(3, 96, 1)}, {"leaves": 1.0}, batch_size, 64, 0, 3, "photographs", "datasets")
+    leaves = Leaves(3, 96, 1, ExactRegions() if regions else None)
+    data = kind({"leaves": leaves}, {"leaves": 1.0}, batch_size, 64, 0, 3, "photographs", "datasets")
     trainer = lightning.Trainer(
         accelerator="cpu", max_steps=steps, max_epochs=-1, check_val_every_n_epoch=None,
         num_sanity_val_steps=0, use_distributed_sampler=False, enable_progress_bar=False, enable_model_summary=False,
@@ -105,17 +129,25 @@ def fit(
 def run_case(kind: str, accumulate: int, folder: Path, rank: int, world: int) -> dict[str, Tensor]:
     """Parameters, vectors of the spectral norm and decisions after some steps in float64."""
     adversarial = kind == "adversarial"
-    # A target that the rates of the first steps cross. Ten times the learning rate, or C = 2, and what differs by rounding in
-    # step 1 grows to what can be seen in step 20: two runs in one process do the same.
-    module = tiny_module(kind, accumulate=accumulate, target=0.425, lr=1e-4, noise=NoiseByPlace(rank, world))
+    # Ten times the learning rate, or C = 2, and what differs by rounding in step 1 grows to what can be seen in step 20: two
+    # runs in one process do the same.
+    module = tiny_module(kind, accumulate=accumulate, target=TARGETS[kind], lr=1e-4, noise=NoiseByPlace(rank, world))
+    count = CountRegions()
     parallel = {"strategy": DDPStrategy(broadcast_buffers=False, process_group_backend="gloo"), "devices": world}
     fit(
-        module, folder, NUM_STEPS, precision="64-true", limit_val_batches=0,
+        module, folder, NUM_STEPS, precision="64-true", limit_val_batches=0, regions=kind == "regions", extra=(count,),
         # Lightning's batch is the part in one module and the whole of the parts in the other.
         batch_size=8 * accumulate if adversarial else 4, accumulate=1 if adversarial else accumulate,
         **(parallel if world > 1 else {"devices": 1}),
     )  # fmt: skip
-    return module.state_dict() | {"decisions": torch.tensor(module.loss.rate_target.decisions)}
+    state = module.state_dict()
+    for name, layer in module.named_modules():
+        if isinstance(layer, GDN):
+            # Below its bound a weight counts as 0. There most of them begin, and which gradients pass hangs on their sign,
+            # which may be that of a rounding error.
+            state[f"{name}.gamma"] = layer.gamma_reparam(layer.gamma.detach())
+    told = {"decisions": module.loss.rate_target.decisions, "num_regions": count.counts}
+    return state | {name: torch.tensor(values) for name, values in told.items()}
 
 
 def main(out: Path) -> None:

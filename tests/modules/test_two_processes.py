@@ -29,8 +29,9 @@ def test_two_processes_equal_one(two_processes, kind, accumulate, tmp_path):
     alone = run_case(kind, accumulate, tmp_path, rank=0, world=1)
     decisions = alone["decisions"]
     assert len(decisions) == NUM_STEPS * accumulate and len(set(decisions[3 * accumulate :].tolist())) == 2
-    for rank in range(2):
-        other = torch.load(two_processes / f"{kind}_{accumulate}_rank{rank}.pt", weights_only=True)
+    ranks = [torch.load(two_processes / f"{kind}_{accumulate}_rank{rank}.pt", weights_only=True) for rank in range(2)]
+    assert torch.equal(ranks[0]["num_regions"], ranks[1]["num_regions"]) == (kind != "regions")  # uneven batches of regions
+    for rank, other in enumerate(ranks):
         assert other.keys() == alone.keys() and torch.equal(other["decisions"], decisions)
         values = {name: value for name, value in alone.items() if value.is_floating_point() and value.numel()}
         off = max(float((other[name] - value).abs().max()) for name, value in values.items())
