@@ -38,6 +38,7 @@ from codec.modules.rate_distortion import RateDistortionModule
 from codec.report import print_savings, print_table, write_rate_plot, write_rd_plot
 from codec.results import Results
 from codec.runs import RunFolder, run_name
+from codec.slurm import check_tasks, requeue_on_signal
 from codec.tracking import is_first_rank, make_loggers
 from codec.types import UserError
 from codec.warm_start import find_start, start_from
@@ -292,6 +293,7 @@ def _check_ranks(cfg: DictConfig) -> None:
             f"-m with trainer.devices={cfg.trainer.devices}; each further rank would start the sweep again; expected one "
             "device a point; start the points one by one"
         )
+    check_tasks(cfg.trainer.devices, cfg.trainer.num_nodes)
 
 
 @hydra.main(config_path="pkg://conf", config_name="train", version_base="1.3")
@@ -311,6 +313,7 @@ def run(overrides: Sequence[str]) -> int:
     """The command; overrides are Hydra's, `-m` included."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # an exception comes through, and codec.cli says it in one line
     _mistakes.clear()
+    requeue_on_signal()
     before, sys.argv = sys.argv, [sys.argv[0], *overrides]
     try:
         _main()

@@ -12,6 +12,7 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 
+from codec.slurm import in_job, requeue
 from codec.tracking import MetricsCsv, is_first_rank
 
 
@@ -23,6 +24,7 @@ class SaveCheckpoints(Callback):
     plateau's count); Lightning's own callback writes before it, and a resumed run would skip that validation.
     So a run can go on exactly from these two places only, and Ctrl-C and SIGTERM wait for the next of them; an error
     leaves the checkpoint before it. A file gets its name once it is whole: a kill leaves the one before, too.
+    In a SLURM job SIGUSR1 (sbatch --signal=USR1@SECONDS) stops it likewise and puts the job back into the queue.
     """
 
     def __init__(self, folder: Path, every: int):
@@ -72,11 +74,15 @@ class SaveCheckpoints(Callback):
             # In place of Lightning's, which ends a validation half-way; the trainer restores them when it is done.
             signal.signal(signal.SIGINT, self._on_signal)
             signal.signal(signal.SIGTERM, self._on_signal)
+            if in_job():  # Lightning's saves in the middle of a step, each rank in another
+                signal.signal(signal.SIGUSR1, self._on_signal)
 
     def on_train_batch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
         if self._stops:  # here and not where it was saved, so that the step is logged
             if trainer.is_global_zero:
                 print(f"stopped at step {trainer.global_step}; the same command goes on from there", flush=True)
+                if self._signal == signal.SIGUSR1:
+                    requeue()
             raise SystemExit(128 + (self._signal or signal.SIGTERM))
 
     def on_train_batch_end(

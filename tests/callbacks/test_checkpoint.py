@@ -1,6 +1,7 @@
 """Checkpoints: a stopped run goes on exactly, a kill leaves a whole file, the best is the best."""
 
 import csv
+import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from tiny_training import SAVE_EVERY, VAL_EVERY, fit
 from codec.callbacks.checkpoint import SaveCheckpoints
 from codec.runs import RunFolder
 from codec.schedules import Plateau
+from codec.slurm import requeue_on_signal
 from codec.tracking import MetricsCsv
 
 STEPS = 10
@@ -90,6 +92,29 @@ def test_ctrl_c_twice_stops_at_once_with_the_checkpoint_before(tmp_path):
     with pytest.raises(SystemExit):
         run(tmp_path, STEPS, Signals(7, [signal.SIGINT, signal.SIGINT]))
     assert last_step(tmp_path) == SAVE_EVERY
+
+
+def test_slurms_warning_puts_the_job_back_into_the_queue(tmp_path, straight, monkeypatch, capfd):
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text('#!/bin/sh\necho "$@" > "$(dirname "$0")/said"\n')
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for name, value in (("SLURM_JOB_ID", "70"), ("SLURM_ARRAY_JOB_ID", "70"), ("SLURM_ARRAY_TASK_ID", "3")):
+        monkeypatch.setenv(name, value)
+    before = signal.getsignal(signal.SIGUSR1)
+    requeue_on_signal()
+    with pytest.raises(SystemExit):
+        signal.raise_signal(signal.SIGUSR1)  # before there is anything to save
+    assert (tmp_path / "said").read_text() == "requeue 70_3\n"
+    (tmp_path / "said").unlink()
+    with pytest.raises(SystemExit):
+        run(tmp_path / "run", STEPS, Signals(3, [signal.SIGUSR1]))
+    signal.signal(signal.SIGUSR1, before)
+    assert last_step(tmp_path / "run") == 3
+    assert (tmp_path / "said").read_text() == "requeue 70_3\n" and "job 70_3 goes back into the queue" in capfd.readouterr().out
+    resumed = run(tmp_path / "run", STEPS)
+    for name, value in straight[1].state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
 
 
 def test_an_error_leaves_the_checkpoint_before(tmp_path):
