@@ -52,8 +52,8 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
         raise UserError(f"no checkpoint at {path}; expected a .pth or .pth.tar file; check the path")
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]  # other files end an unpickler in many ways
         raise UserError(f"{path} is no checkpoint that can be read ({reason}); expected a state dict") from None
     for key in ("state_dict", "model_state_dict", "network"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):

@@ -1,6 +1,7 @@
 """The command `codec`: what it takes, and which file does it. Nothing heavy is imported before a command runs."""
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -9,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+REFUSED = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 HYDRA_COMMANDS = {
     "train": (
         "train a codec, export it, code photographs for real, write a report; -m sweeps",
@@ -102,6 +105,10 @@ def main(argv: list[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    if words[:1] == ["train"]:
+        from codec.slurm import requeue_on_signal
+
+        requeue_on_signal()  # before imports that take seconds
     try:
         if words[:1] and words[0] in HYDRA_COMMANDS and not {"-h", "--help"} & set(words):
             return _command(words[0])(words[1:])  # Hydra reads these itself
@@ -111,20 +118,23 @@ def main(argv: list[str] | None = None) -> int:
         print("codec: stopped", file=sys.stderr)
         return 130
     except Exception as error:
-        message = _mistake(error)
+        message = _mistake(error, words[0])
         if debug or message is None:
             raise
         print(f"codec: {message}", file=sys.stderr)
         return 2
 
 
-def _mistake(error: BaseException) -> str | None:
-    """One line about a mistake of the user's; None for an error of ours."""
+def _mistake(error: BaseException, command: str) -> str | None:
+    """One line about a mistake of the user's, or about what a disk refuses; None for an error of ours."""
     from codec.types import UserError
 
     mistake = UserError.behind(error)
-    if mistake is not None or isinstance(error, (FileNotFoundError, PermissionError)):
+    if mistake is not None or isinstance(error, REFUSED):
         return " ".join(str(mistake or error).split())
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return " ".join(f"{error}; expected room to write; free some and give the same command again".split())
     if type(error).__module__.split(".")[0] in ("hydra", "omegaconf", "antlr4"):
-        return " ".join(str(error).split()) + "; see the keys with: codec train --cfg job"
+        reason = " ".join(str(error).split()).partition(" Config search path:")[0]
+        return f"{reason}; see the keys with: codec {command} {'--cfg job' if command == 'train' else '--help'}"
     return None

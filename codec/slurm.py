@@ -5,9 +5,6 @@ import signal
 import subprocess
 from types import FrameType
 
-from codec.tracking import is_first_rank
-from codec.types import UserError
-
 INTERACTIVE = ("bash", "interactive")  # names of jobs in which Lightning starts the processes itself
 
 
@@ -18,6 +15,8 @@ def in_job() -> bool:
 
 def check_tasks(devices: object, num_nodes: int) -> None:
     """Raise UserError where a job has not one task a device, each started by srun: Lightning would wait for them forever."""
+    from codec.types import UserError  # here: it brings torch, and the signal may come before that is there
+
     tasks = int(os.environ.get("SLURM_NTASKS", 1))
     if not in_job() or os.environ.get("SLURM_JOB_NAME") in INTERACTIVE or not str(devices).isdecimal():
         return
@@ -48,7 +47,7 @@ def requeue_on_signal() -> None:
     """Go back into the queue at SIGUSR1 at once, where there is nothing to save: before the training and behind it."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if is_first_rank():
+        if os.environ.get("SLURM_PROCID", "0") == "0":
             requeue()
         raise SystemExit(128 + number)
 

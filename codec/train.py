@@ -20,6 +20,7 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -38,7 +39,7 @@ from codec.modules.rate_distortion import RateDistortionModule
 from codec.report import print_savings, print_table, write_rate_plot, write_rd_plot
 from codec.results import Results
 from codec.runs import RunFolder, run_name
-from codec.slurm import check_tasks, requeue_on_signal
+from codec.slurm import check_tasks
 from codec.tracking import is_first_rank, make_loggers
 from codec.types import UserError
 from codec.warm_start import find_start, start_from
@@ -91,8 +92,30 @@ def choose_precision(asked: str, accelerator: str) -> str:
     return asked
 
 
+POSITIVE = ("steps", "val_every", "log_every", "save_every", "data.batch_size", "trainer.accumulate_grad_batches")
+
+
+def _check_numbers(cfg: DictConfig) -> None:
+    """Raise UserError for counts that are none, and rates that are no numbers."""
+    for key in POSITIVE:
+        value = OmegaConf.select(cfg, key)
+        if not isinstance(value, int) or value < 1:
+            raise UserError(f"{key}={value}; expected a whole number, at least 1; set {key}")
+    for key in ("model.lmbda", "optim.lr", "optim.quantiles_lr"):
+        value = OmegaConf.select(cfg, key)
+        if not isinstance(value, (int, float)) or value <= 0:
+            raise UserError(f"{key}={value}; expected a number above 0; set {key}")
+    if not isinstance(cfg.seed, int) or cfg.seed < 0:
+        raise UserError(f"seed={cfg.seed}; expected a whole number, at least 0; set seed")
+    if cfg.ema is not None and not (isinstance(cfg.ema, float) and 0 < cfg.ema < 1):
+        raise UserError(f"ema={cfg.ema}; expected null, or a number between 0 and 1 such as 0.999; set ema")
+
+
 def _check(cfg: DictConfig) -> None:
     """Raise UserError for settings that cannot work together."""
+    if "_target_" not in cfg.data:
+        raise UserError(f"data={cfg.data.name} is a set to measure on; expected one to train on; set data=folder or offline")
+    _check_numbers(cfg)
     pictures = load_test_set(cfg.test.name, Path(cfg.test.root))  # missing ones are found now, not behind the training
     load_measures(cfg.test.measures, cfg.perceptual, pictures, cfg.test.name)
     for name in cfg.test.baselines:
@@ -109,10 +132,6 @@ def _check(cfg: DictConfig) -> None:
             f"model.lmbda={cfg.model.lmbda}; the published lambdas of this loss are {list(cfg.ladder)}; "
             "set model.lmbda near them, or another loss"
         )
-    if "_target_" not in cfg.data:
-        raise UserError(f"data={cfg.data.name} is a set to measure on; expected one to train on; set data=folder or offline")
-    if cfg.steps < 1:
-        raise UserError(f"steps={cfg.steps}; expected at least 1; set steps")
 
 
 def _build_module(cfg: DictConfig, data: ImageDataModule, folder: RunFolder, resumes: bool) -> CodecModule:
@@ -138,6 +157,15 @@ def _build_module(cfg: DictConfig, data: ImageDataModule, folder: RunFolder, res
     )  # fmt: skip
 
 
+def _trainer(**settings: Any) -> lightning.Trainer:
+    """Lightning's trainer; what it has against the settings is the user's to mend."""
+    try:
+        return lightning.Trainer(**settings)
+    except (MisconfigurationException, ValueError) as error:
+        given = " ".join(f"trainer.{key}={settings[key]}" for key in ("accelerator", "devices", "num_nodes"))
+        raise UserError(f"{given}: {error}; expected devices that this machine has; set these keys") from error
+
+
 def train(cfg: DictConfig, folder: RunFolder) -> CodecModule:
     """Fit the codec of `cfg`, from where the folder's last checkpoint left it."""
     settings = dict(cfg.trainer)
@@ -158,7 +186,7 @@ def train(cfg: DictConfig, folder: RunFolder) -> CodecModule:
     if settings["strategy"] == "auto" and settings["devices"] not in (1, "1"):
         # Its buffers are constants, and ranks with unlike numbers of validation pictures would wait for each other.
         settings["strategy"] = DDPStrategy(broadcast_buffers=False)
-    trainer = lightning.Trainer(
+    trainer = _trainer(
         **settings,
         precision=choose_precision(cfg.precision, cfg.trainer.accelerator),  # type: ignore[arg-type]
         max_steps=cfg.steps,
@@ -313,7 +341,6 @@ def run(overrides: Sequence[str]) -> int:
     """The command; overrides are Hydra's, `-m` included."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # an exception comes through, and codec.cli says it in one line
     _mistakes.clear()
-    requeue_on_signal()
     before, sys.argv = sys.argv, [sys.argv[0], *overrides]
     try:
         _main()
