@@ -124,10 +124,10 @@ def _our_step(sides: Sides, cfg: DictConfig) -> Callable[[Tensor], None]:
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16-mixed"):
             total = loss(model(x, uniform_noise), x).loss + model.auxiliary_loss()
-        optimizer.zero_grad()
         total.backward()
         nn.utils.clip_grad_norm_(others, CLIP_NORM)
         optimizer.step()
+        optimizer.zero_grad()
 
     return step
 

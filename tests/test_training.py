@@ -31,6 +31,16 @@ class SpoilGradients(lightning.Callback):
             module.codec.g_a[0].weight.grad[0, 0, 0, 0] = float("inf")
 
 
+class GradientsHeld(lightning.Callback):
+    """Whether there are gradients when a batch begins."""
+
+    def __init__(self):
+        self.held = []
+
+    def on_train_batch_start(self, trainer, module, *_):
+        self.held.append(any(p.grad is not None for p in module.parameters()))
+
+
 class RecordRates(lightning.Callback):
     def __init__(self):
         self.rates = []
@@ -222,3 +232,9 @@ def test_schedules_follow_their_formula():
         plateau.observe(loss)
         factors.append(plateau.factor(0))
     assert factors == [1, 1, 0.5, 0.5, 0.5, 0.3, 0.3]
+
+
+def test_gradients_make_room_for_the_activations_of_the_next_step(tmp_path):
+    spy = GradientsHeld()
+    fit(tmp_path, 3, extra=[spy])
+    assert spy.held == [False, False, False]

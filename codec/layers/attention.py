@@ -58,8 +58,10 @@ class WindowAttention(nn.Module):
     def _attend(self, windows: Tensor, bias: Tensor) -> Tensor:
         """[B, k, n, C] of windows [B, k, n, C], bias [k, HEADS, n, n]."""
         q, k, v = self.qkv(windows).unflatten(-1, (3, HEADS, -1)).permute(3, 0, 1, 4, 2, 5)  # each [B, k, HEADS, n, d]
-        weights = (q * q.size(-1) ** -0.5) @ k.transpose(-2, -1) + bias
-        return (weights.softmax(dim=-1) @ v).transpose(2, 3).flatten(-2)
+        # Without autocast: it would widen to float32 what the product has rounded to bf16 already.
+        with torch.autocast(windows.device.type, enabled=False):
+            weights = ((q * q.size(-1) ** -0.5) @ k.transpose(-2, -1)).add_(bias.to(q.dtype))
+            return (weights.softmax(dim=-1) @ v).transpose(2, 3).flatten(-2)
 
     def _bias(self, height: int, width: int) -> Tensor:
         """[k, HEADS, n, n]: what relative positions add, and the borders that the shift wraps around."""
@@ -89,7 +91,7 @@ class ResidualUnit(nn.Module):
         self.gelu = nn.GELU()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.gelu(x + self.conv(x))
+        return self.gelu(self.conv(x).add_(x))
 
 
 class AttentionBlock(nn.Module):

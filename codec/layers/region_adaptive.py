@@ -29,7 +29,7 @@ class _Affine(torch.autograd.Function):
         x, scale_and_shift = ctx.saved_tensors
         of_both = torch.empty_like(scale_and_shift)
         of_scale, of_shift = of_both.chunk(2, dim=1)
-        of_scale.copy_(grad).mul_(x)
+        torch.mul(grad, x, out=of_scale)
         of_shift.copy_(grad)
         return torch.addcmul(grad, grad, scale_and_shift.chunk(2, dim=1)[0]), of_both
 

@@ -1,5 +1,7 @@
 """Training of any codec for rate and distortion: one Adam, automatic optimisation."""
 
+from typing import Any
+
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
@@ -20,6 +22,10 @@ class RateDistortionModule(CodecModule):
         if self._logs_this_step():
             self._log_step(terms, auxiliary)
         return terms.loss + auxiliary
+
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        optimizer.zero_grad()  # now: Lightning keeps them until the activations of the next step are there too
 
     def configure_gradient_clipping(
         self,
