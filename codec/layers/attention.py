@@ -105,4 +105,4 @@ class AttentionBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv_a(x) * torch.sigmoid(self.conv_b(x))
+        return (self.conv_a(x) * torch.sigmoid(self.conv_b(x))).add_(x)

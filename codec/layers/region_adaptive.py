@@ -83,7 +83,7 @@ class DKG(nn.Module):
         """The convolution of features and prototypes side by side; linear in both, so the prototypes' part is expanded."""
         of_features, of_prototypes = self.mix.weight.chunk(2, dim=1)
         guide = F.conv2d(prototypes, of_prototypes, self.mix.bias)
-        return F.conv2d(x, of_features) + partition.expand(guide, (x.size(-2), x.size(-1)))
+        return F.conv2d(x, of_features).add_(partition.expand(guide, (x.size(-2), x.size(-1))))
 
 
 class CAG(nn.Module):
@@ -115,4 +115,4 @@ class RAT(nn.Module):
     def forward(self, x: Tensor, prototypes: Tensor, partition: Partition) -> Tensor:
         content = self.ctl(x)
         filtered = dps_conv(content, self.dkg(content, prototypes, partition))
-        return x + self.out(self.cag(filtered) * filtered)
+        return self.out(self.cag(filtered) * filtered).add_(x)
