@@ -52,7 +52,7 @@ def state(kind, N=24, M=40):
 
 def imported(kind, content, folder):
     torch.save(content, folder / "c.pth")
-    assert main(["import", kind, str(folder / "c.pth"), "--out", str(folder / "b.safetensors")]) == 0
+    assert main(["import", kind, str(folder / "c.pth"), "--out", str(folder / "b.safetensors"), "--force"]) == 0
     return load_bundle(folder / "b.safetensors").fingerprint
 
 
