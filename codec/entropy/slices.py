@@ -8,6 +8,7 @@ from compressai.entropy_models import GaussianConditional
 from torch import Tensor, nn
 
 from codec.entropy.coder import LatentCoder
+from codec.layers.gelu import GELU
 
 SLICES = 10
 SUPPORT = 5  # each slice sees the first five at most, not the five before it
@@ -19,7 +20,7 @@ def _parameter_net(inputs: int, M: int) -> nn.Sequential:
     widths = [inputs, M * 7 // 10, M * 11 // 20, M * 2 // 5, M // 5, M // SLICES]
     layers: list[nn.Module] = []
     for before, after in zip(widths, widths[1:], strict=False):
-        layers += [nn.Conv2d(before, after, 3, padding=1), nn.GELU()]
+        layers += [nn.Conv2d(before, after, 3, padding=1), GELU()]
     return nn.Sequential(*layers[:-1])
 
 

@@ -7,6 +7,8 @@ picture, d channels of a head.
 import torch
 from torch import Tensor, nn
 
+from codec.layers.gelu import GELU
+
 HEADS = 8
 ACROSS_BORDERS = -100.0  # added to the attention between positions that only the cyclic shift made neighbours
 
@@ -64,12 +66,19 @@ class WindowAttention(nn.Module):
             return (weights.softmax(dim=-1) @ v).transpose(2, 3).flatten(-2)
 
     def _bias(self, height: int, width: int) -> Tensor:
-        """[k, HEADS, n, n]: what relative positions add, and the borders that the shift wraps around."""
+        """[k, HEADS, n, n]: what relative positions and the borders add, laid out as the weights are."""
+        return (self.positions() + self.borders(height, width)).contiguous()
+
+    def positions(self) -> Tensor:
+        """[HEADS, n, n]: what is added for the place of a position relative to another."""
         n = self.side**2
-        positions = self.bias_table.index_select(0, self.relative_positions.flatten()).view(n, n, HEADS).permute(2, 0, 1)
-        rows, cols = (self._bands(length, positions.device) for length in (height, width))
+        return self.bias_table.index_select(0, self.relative_positions.flatten()).view(n, n, HEADS).permute(2, 0, 1)
+
+    def borders(self, height: int, width: int) -> Tensor:
+        """[k, 1, n, n]: what is added between positions on two sides of a border that the shift wraps around."""
+        rows, cols = (self._bands(length, self.bias_table.device) for length in (height, width))
         parts = _windows((3 * rows[:, None] + cols)[None, :, :, None], self.side)[0, :, :, 0]
-        return positions + ACROSS_BORDERS * (parts[:, :, None] != parts[:, None])[:, None].to(positions)
+        return ACROSS_BORDERS * (parts[:, :, None] != parts[:, None])[:, None].to(self.bias_table)
 
     def _bands(self, length: int, device: torch.device) -> Tensor:
         """int64 [length]: 0, and 1 and 2 for the last window's positions before and behind the wrapped border."""
@@ -84,11 +93,11 @@ class ResidualUnit(nn.Module):
         super().__init__()
         half = channels // 2
         self.conv = nn.Sequential(
-            nn.Conv2d(channels, half, 1), nn.GELU(),
-            nn.Conv2d(half, half, 3, padding=1), nn.GELU(),
+            nn.Conv2d(channels, half, 1), GELU(),
+            nn.Conv2d(half, half, 3, padding=1), GELU(),
             nn.Conv2d(half, channels, 1),
         )  # fmt: skip
-        self.gelu = nn.GELU()
+        self.gelu = GELU()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.gelu(self.conv(x).add_(x))

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from codec.layers.dps_conv import TAPS, dps_conv
+from codec.layers.gelu import GELU
 from codec.layers.regions import Partition
 
 SLOPE = 0.1  # of RAT's leaky ReLUs
@@ -40,7 +41,7 @@ class SAL(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.scale_and_shift = nn.Sequential(
-            nn.Conv2d(channels, channels, 1), nn.GELU(), nn.Conv2d(channels, 2 * channels, 1)
+            nn.Conv2d(channels, channels, 1), GELU(), nn.Conv2d(channels, 2 * channels, 1)
         )
 
     def forward(self, x: Tensor) -> Tensor:

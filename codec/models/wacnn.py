@@ -14,6 +14,7 @@ from codec.entropy.density import FactorizedDensity
 from codec.entropy.slices import ChannelContext, code_y
 from codec.layers.attention import HEADS, AttentionBlock
 from codec.layers.gdn import GDN
+from codec.layers.gelu import GELU
 from codec.layers.mixed_precision import PictureConv2d, PictureConvTranspose2d
 from codec.layers.regions import Partition
 from codec.models.base import Codec, Latents
@@ -38,7 +39,7 @@ def hyper_analysis(N: int, M: int) -> nn.Sequential:
     """[B, M, h, w] -> [B, N, h/4, w/4]."""
     a, b, c, d, e = hyper_widths(N, M)
     return nn.Sequential(
-        conv(M, a, 3, 1), nn.GELU(), conv(a, b, 3, 1), nn.GELU(), conv(b, c, 3, 2), nn.GELU(), conv(c, d, 3, 1), nn.GELU(),
+        conv(M, a, 3, 1), GELU(), conv(a, b, 3, 1), GELU(), conv(b, c, 3, 2), GELU(), conv(c, d, 3, 1), GELU(),
         conv(d, e, 3, 2),
     )  # fmt: skip
 
@@ -51,7 +52,7 @@ def hyper_synthesis(N: int, M: int) -> nn.Sequential:
     """[B, N, h/4, w/4] -> [B, M, h, w]."""
     e, d, c, b, a = reversed(hyper_widths(N, M))
     return nn.Sequential(
-        conv(N, e, 3, 1), nn.GELU(), _upsampling(e, d), nn.GELU(), conv(d, c, 3, 1), nn.GELU(), _upsampling(c, b), nn.GELU(),
+        conv(N, e, 3, 1), GELU(), _upsampling(e, d), GELU(), conv(d, c, 3, 1), GELU(), _upsampling(c, b), GELU(),
         conv(b, a, 3, 1),
     )  # fmt: skip
 
