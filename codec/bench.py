@@ -12,7 +12,8 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from codec.bundle import load_bundle, save_bundle
 from codec.checkpoints import compressai_codec
 from codec.coding import decode, encode
 from codec.entropy.coder import uniform_noise
+from codec.heap import keep_freed_memory
 from codec.layers.dps_conv import TAPS, dps_conv
 from codec.losses.rate_distortion import RateDistortion, mse_255
 from codec.models import Codec, build_model
@@ -44,6 +46,8 @@ THEIRS = {
 }
 CLIP_NORM = 1.0  # of CompressAI's example
 STEP, LAYER = "training step", "DPSConv"
+OURS = 0  # of Steps
+CODINGS = 3  # of a picture in a round
 
 console = Console()
 
@@ -132,23 +136,40 @@ def _our_step(sides: Sides, cfg: DictConfig) -> Callable[[Tensor], None]:
     return step
 
 
-def _in_turn(ours: Callable[[], object], theirs: Callable[[], object], rounds: int, repeats: int) -> tuple[float, float, float]:
-    """Median seconds of each, and the median of the ratio theirs / ours round by round."""
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for side in (ours, theirs):
-        side()  # warm
-    for _ in range(rounds):
-        for place, side in enumerate((ours, theirs)):
-            begun = time.perf_counter()
-            for _ in range(repeats):
-                side()
-            seconds[place].append((time.perf_counter() - begun) / repeats)
-    ratios = [their / our for our, their in zip(*seconds, strict=True)]
-    return statistics.median(seconds[0]), statistics.median(seconds[1]), statistics.median(ratios)
+Steps = tuple[Callable[[], object], Callable[[], object]]
+"""One step of our side and one of theirs."""
 
 
-def _coding_rows(cfg: DictConfig, sides: Sides) -> dict[str, tuple[float, float, float]]:
+@dataclass(frozen=True)
+class Row:
+    """Seconds of one operation here and there, the median of there / here round by round, and the bytes that each needs."""
+
+    ours: float
+    theirs: float
+    ratio: float
+    memory: tuple[int, int] | None = None
+
+
+def _seconds(operation: Callable[[], object], repeats: int) -> float:
+    begun = time.perf_counter()
+    for _ in range(repeats):
+        operation()
+    return (time.perf_counter() - begun) / repeats
+
+
+def _in_turn(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) -> Row:
+    """What the two say they took, in turn, so that a machine's moods hit both."""
+    ours()  # warm
+    theirs()
+    seconds = [(ours(), theirs()) for _ in range(rounds)]
+
+    our_median, their_median = (statistics.median(side) for side in zip(*seconds, strict=True))
+    return Row(our_median, their_median, statistics.median(their / our for our, their in seconds))
+
+
+def _coding_rows(cfg: DictConfig) -> dict[str, Row]:
     """Encoding and decoding one picture, against CompressAI."""
+    sides = _sides(cfg)
     ours, theirs = sides.ours, sides.theirs.eval()
     theirs.update(force=True)  # type: ignore[operator]
     picture = Leaves(1, max(cfg.size), 1).load(0)[:, : cfg.size[0], : cfg.size[1]]
@@ -159,23 +180,18 @@ def _coding_rows(cfg: DictConfig, sides: Sides) -> dict[str, tuple[float, float,
         compress: Any = theirs.compress
         decompress: Any = theirs.decompress
         file, coded = encode(bundle, picture).file, compress(x)
+        pairs: dict[str, Steps] = {
+            "encode": (lambda: encode(bundle, picture), lambda: compress(x)),
+            "decode": (lambda: decode(bundle, file), lambda: decompress(coded["strings"], coded["shape"])),
+        }
         return {
-            "encode": _in_turn(lambda: encode(bundle, picture), lambda: compress(x), cfg.rounds, 3),
-            "decode": _in_turn(
-                lambda: decode(bundle, file), lambda: decompress(coded["strings"], coded["shape"]), cfg.rounds, 3
-            ),
+            name: _in_turn(partial(_seconds, our, CODINGS), partial(_seconds, their, CODINGS), cfg.rounds)
+            for name, (our, their) in pairs.items()
         }
 
 
-Steps = tuple[Callable[[], object], Callable[[], object]]
-"""One step of our side and one of theirs."""
-
-
 def _training_steps(cfg: DictConfig) -> Steps:
-    return _training_steps_of(_sides(cfg), cfg)
-
-
-def _training_steps_of(sides: Sides, cfg: DictConfig) -> Steps:
+    sides = _sides(cfg)
     x = torch.stack([Leaves(cfg.batch_size, cfg.crop, 0).load(i) for i in range(cfg.batch_size)]).float() / 255
     ours, theirs = _our_step(sides, cfg), _their_step(sides, cfg.model.lmbda)
     return lambda: ours(x), lambda: theirs(x)
@@ -199,48 +215,60 @@ def _map_shape(cfg: DictConfig, times: int = 1) -> tuple[int, int, int, int]:
     return cfg.batch_size, times * cfg.model.N, cfg.crop // 4, cfg.crop // 4
 
 
-def measure(cfg: DictConfig) -> dict[str, tuple[float, float, float]]:
-    """(our seconds, their seconds, their seconds / ours) of each row."""
-    sides, rows = _sides(cfg), {}
-    if cfg.model.name in THEIRS:
-        rows = _coding_rows(cfg, sides)
-    if cfg.model.name == "segpic":
-        rows[LAYER] = _in_turn(*_layer_steps(cfg), cfg.rounds, cfg.steps)
-    rows[STEP] = _in_turn(*_training_steps_of(sides, cfg), cfg.rounds, cfg.steps)
-    return rows
-
-
 def _resident_bytes(which: str) -> int:
-    """Memory of this process as Linux counts it: VmRSS now, VmHWM at its peak (getrusage's peak is inherited)."""
+    """Memory of this process as Linux counts it: VmRSS now, VmHWM at its peak (getrusage's peak is inherited); else 0."""
+    if sys.platform != "linux":
+        return 0
     found = re.search(rf"^{which}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
     assert found is not None
     return 1024 * int(found[1])
 
 
-def _growth(settings: dict[str, Any], row: str, side: int) -> int:
-    """Bytes by which this process grows over the steps of one side, at their peak."""
+_step: Callable[[], object]
+"""Of a worker process: the step of its side."""
+
+
+def _prepare(settings: dict[str, Any], row: str, side: int) -> int:
+    """Make this process one that repeats the steps of one side; bytes by which two of them let it grow, at their peak."""
+    global _step
     cfg = OmegaConf.create(settings)
-    step = {STEP: _training_steps, LAYER: _layer_steps}[row](cfg)[side]
+    _step = {STEP: _training_steps, LAYER: _layer_steps}[row](cfg)[side]
     before = _resident_bytes("VmRSS")
     for _ in range(2):
-        step()
-    return _resident_bytes("VmHWM") - before
+        _step()
+    grown = _resident_bytes("VmHWM") - before
+    if side == OURS:
+        keep_freed_memory()  # as training does; not before, or what building the models freed would hide the growth
+    return grown
 
 
-def measure_memory(cfg: DictConfig) -> dict[str, tuple[int, int]]:
-    """Bytes that each side's steps need, ours and theirs, each in a process of its own.
+def _seconds_of_step(repeats: int) -> float:
+    return _seconds(_step, repeats)
 
-    Of a training step all beyond the weights; of the layer all beyond inputs, output and their gradients.
+
+def _row_of_steps(cfg: DictConfig, row: str) -> Row:
+    """Each side in a process of its own: they differ in how they hold memory, and each one's memory is counted.
+
+    Of a training step that is all beyond the weights; of the layer all beyond inputs, output and their gradients.
     """
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["codec.bench"])  # imports once for all of them
-    rows = {}
-    for row in [STEP, LAYER] if cfg.model.name == "segpic" else [STEP]:
-        with ProcessPoolExecutor(1, server, max_tasks_per_child=1) as processes:
-            ours, theirs = (processes.submit(_growth, settings, row, side).result() for side in (0, 1))
-        known = 4 * math.prod(_map_shape(cfg, 2 + TAPS)) if row == LAYER else 0  # output and gradients
-        rows[row] = ours - known, theirs - known
+    with ProcessPoolExecutor(1, server) as ours, ProcessPoolExecutor(1, server) as theirs:
+        grown = [pool.submit(_prepare, settings, row, side).result() for side, pool in enumerate((ours, theirs))]
+        one, other = (lambda pool=pool: pool.submit(_seconds_of_step, cfg.steps).result() for pool in (ours, theirs))
+        timed = _in_turn(one, other, cfg.rounds)
+    if sys.platform != "linux":
+        return timed
+    known = 4 * math.prod(_map_shape(cfg, 2 + TAPS)) if row == LAYER else 0  # output and gradients
+    return replace(timed, memory=(grown[0] - known, grown[1] - known))
+
+
+def measure(cfg: DictConfig) -> dict[str, Row]:
+    """Training step, coding where CompressAI has the model, and DPSConv where the model has it."""
+    rows = _coding_rows(cfg) if cfg.model.name in THEIRS else {}
+    for name in [LAYER, STEP] if cfg.model.name == "segpic" else [STEP]:
+        rows[name] = _row_of_steps(cfg, name)
     return rows
 
 
@@ -254,11 +282,13 @@ def run(overrides: Sequence[str]) -> int:
     table = Table(title=f"{model.name} N={model.N} M={model.M} against {whose}, {instructions()}")
     for heading in ("", "here s", f"{whose} s", "times as fast"):
         table.add_column(heading, justify="left" if not heading else "right")
-    for name, (ours, theirs, ratio) in rows.items():
-        table.add_row(name, f"{ours:.3f}", f"{theirs:.3f}", f"{ratio:.2f}")
+    for name, row in rows.items():
+        table.add_row(name, f"{row.ours:.3f}", f"{row.theirs:.3f}", f"{row.ratio:.2f}")
     console.print(table)
     precision = choose_precision(cfg.precision, "cpu")
     print(f"training: batch {cfg.batch_size} of {cfg.crop}^2, {precision} against fp32; coding: {cfg.size[1]}x{cfg.size[0]}")
-    for name, (our_bytes, their_bytes) in measure_memory(cfg).items() if cfg.memory and sys.platform == "linux" else ():
-        print(f"memory of a {name}: {our_bytes / 2**30:.3f} GiB here, {their_bytes / 2**30:.3f} GiB {whose}")
+    for name, row in rows.items():
+        if row.memory is not None:
+            here, there = (bytes_ / 2**30 for bytes_ in row.memory)
+            print(f"memory of a {name}: {here:.3f} GiB here, {there:.3f} GiB {whose}")
     return 0

@@ -18,6 +18,7 @@ from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from hydra.utils import instantiate
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -29,6 +30,7 @@ from codec.callbacks.checkpoint import SaveCheckpoints
 from codec.callbacks.progress import ShowProgress
 from codec.callbacks.reconstructions import SaveReconstructions
 from codec.evaluate import evaluate_and_report, load_measures
+from codec.heap import keep_freed_memory
 from codec.metrics.classical import classical_codec
 from codec.models import build_model
 from codec.models.discriminator import Discriminator
@@ -203,6 +205,8 @@ def train(cfg: DictConfig, folder: RunFolder) -> CodecModule:
         callbacks=callbacks,
         default_root_dir=folder.path,
     )
+    if isinstance(trainer.accelerator, CPUAccelerator):
+        keep_freed_memory()
     folder.checkpoints.mkdir(parents=True, exist_ok=True)
     trainer.fit(module, data, ckpt_path=folder.last_checkpoint if resumes else None)
     return module

@@ -230,7 +230,7 @@ def test_the_readmes_commands_are_commands():
 def test_the_benchmark_measures_both_sides(name, capsys):
     from codec.cli import main
 
-    tiny = ["model.N=8", "model.M=12", "batch_size=1", "crop=64", "steps=1", "rounds=1", "size=[64,64]", "memory=false"]
+    tiny = ["model.N=8", "model.M=12", "batch_size=1", "crop=64", "steps=1", "rounds=1", "size=[64,64]"]
     assert main(["bench", f"model={name}", *tiny]) == 0
     output = capsys.readouterr().out
     assert all(row in output for row in ("training step", "encode", "decode", "times as fast"))
@@ -243,7 +243,7 @@ TINY_SEGPIC = ["model.N=24", "model.M=40", "batch_size=1", "crop=64", "steps=1",
 def test_the_benchmark_knows_the_published_arrangement(name, capsys):
     from codec.cli import main
 
-    assert main(["bench", f"model={name}", *TINY_SEGPIC, "memory=false"]) == 0
+    assert main(["bench", f"model={name}", *TINY_SEGPIC]) == 0
     output = capsys.readouterr().out
     assert "training step" in output and "published" in output and ("DPSConv" in output) == (name == "segpic")
 
@@ -252,14 +252,14 @@ def test_the_benchmark_counts_memory_of_each_side_alone():
     """Whatever the process that asks for it has held before."""
     from hydra import compose, initialize_config_module
 
-    from codec.bench import measure_memory
+    from codec.bench import measure
 
     ballast = bytearray(2**30)
     ballast[::4096] = b"\1" * 2**18  # which makes it resident
     with initialize_config_module("conf", version_base="1.3"):
-        rows = measure_memory(compose("bench", ["model=segpic", *TINY_SEGPIC, "crop=256"]))
+        rows = measure(compose("bench", ["model=segpic", *TINY_SEGPIC, "crop=256"]))
     del ballast
-    ours, theirs = rows["DPSConv"]
+    ours, theirs = rows["DPSConv"].memory
     assert 0 < 2 * ours < theirs
-    ours, theirs = rows["training step"]
+    ours, theirs = rows["training step"].memory
     assert 0 < ours < theirs
