@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from codec.layers.attention import HEADS, WindowAttention
 from codec.layers.dps_conv import TAPS
 from codec.layers.gdn import GDN
+from codec.layers.gelu import GELU
 from codec.layers.mixed_precision import Conv2d, ConvTranspose2d, PictureConv2d, PictureConvTranspose2d
 from codec.layers.region_adaptive import RAT, SAL
 from codec.layers.regions import Partition
@@ -37,8 +39,22 @@ class _SAL(SAL):
         return x * (1 + scale) + shift
 
 
+class _WindowAttention(WindowAttention):
+    def _attend(self, windows: Tensor, bias: Tensor) -> Tensor:
+        q, k, v = self.qkv(windows).unflatten(-1, (3, HEADS, -1)).permute(3, 0, 1, 4, 2, 5)
+        weights = (q * q.size(-1) ** -0.5) @ k.transpose(-2, -1)
+        weights = weights + self.positions()
+        weights = weights + bias
+        return (weights.softmax(dim=-1) @ v).transpose(2, 3).flatten(-2)
+
+    def _bias(self, height: int, width: int) -> Tensor:
+        return self.borders(height, width)
+
+
 AS_PUBLISHED: dict[type[nn.Module], type[nn.Module]] = {
     GDN: compressai.layers.GDN,
+    GELU: nn.GELU,
+    WindowAttention: _WindowAttention,
     Conv2d: nn.Conv2d,
     PictureConv2d: nn.Conv2d,
     ConvTranspose2d: nn.ConvTranspose2d,

@@ -16,6 +16,7 @@ from codec.entropy.coder import uniform_noise
 from codec.losses.rate_distortion import RateDistortion, mse_255
 from codec.models import build_model
 from codec.modules.rate_distortion import RateDistortionModule
+from codec.published_arrangement import as_published
 from codec.schedules import Schedule
 from codec.types import Batch, UserError
 
@@ -193,3 +194,13 @@ def test_plain_weights_are_those_of_the_layout(shared):
         with torch.no_grad():
             plain.MODELS[kind](weights, images(1).double(), None, 24, 40)
         assert set(plain.aliased(weights)) == published
+
+
+@pytest.mark.parametrize("name", ["wacnn", "segpic"])
+def test_the_published_arrangement_computes_the_same(name):
+    torch.manual_seed(0)
+    codec = build_model(name, N=24, M=40).double().train()
+    x = torch.rand(2, 3, 128, 64, dtype=torch.float64)
+    ours, theirs = (model(x, torch.zeros_like) for model in (codec, as_published(codec)))
+    torch.testing.assert_close(ours.x_hat, theirs.x_hat)
+    torch.testing.assert_close(ours.likelihoods, theirs.likelihoods)
