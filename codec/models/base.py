@@ -136,3 +136,31 @@ class Codec(nn.Module):
         """How far the quantiles are from the tails of their densities, summed (Ballé 2018; moves nothing else)."""
         losses = [density.loss() for _, density in self.densities()]
         return sum(losses[1:], losses[0])
+
+
+class HyperpriorCodec(Codec):
+    """A codec whose y is coded by Gaussians of which side information z tells (Ballé 2018, fig. 4).
+
+    Subclasses build both entropy models and h_a, and say in `hyper_analysis` and `code_latents` how z comes from y, and what
+    it tells.
+    """
+
+    entropy_bottleneck: FactorizedDensity  # of z
+    gaussian_conditional: GaussianConditional  # of y
+    h_a: nn.Module
+
+    def densities(self) -> Iterator[tuple[str, FactorizedDensity]]:
+        yield "z", self.entropy_bottleneck
+
+    def gaussian_prior(self) -> GaussianConditional:
+        return self.gaussian_conditional
+
+    def hyper_analysis(self, y: Tensor) -> Tensor:
+        """z [B, N, h/4, w/4] of y [B, M, h, w]; the sides of z are rounded up."""
+        return self.h_a(y)
+
+    def code_z(self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int]) -> Tensor:
+        """z_hat [B, N, h/4, w/4] of what hyper_analysis takes, None when reading; size: (h, w) of y."""
+        z = None if y is None else self.hyper_analysis(y)
+        shape = (self.entropy_bottleneck.channels, *(-(-side // 4) for side in size))
+        return coder.factorized("z", z, shape, self.entropy_bottleneck)

@@ -5,7 +5,6 @@ M = 220, nine residual blocks.
 """
 
 import math
-from collections.abc import Iterator
 
 from compressai.entropy_models import GaussianConditional
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from codec.layers.channel_norm import ChannelNorm
 from codec.layers.mixed_precision import Conv2d, PictureConv2d
 from codec.layers.regions import Partition
 from codec.layers.same_padding import SameConv2d, SameConvTranspose2d
-from codec.models.base import Codec, Latents
+from codec.models.base import HyperpriorCodec, Latents
 from codec.models.hyperprior import conv, deconv
 
 TRUNCATED_DEVIATION = 0.87962566103423978  # of a normal distribution that is cut off at two deviations
@@ -71,7 +70,7 @@ def hyper_synthesis(N: int, M: int) -> nn.Sequential:
     return nn.Sequential(deconv(N, N), nn.ReLU(), deconv(N, N), nn.ReLU(), conv(N, M, 3, 1))
 
 
-class HiFiC(Codec):
+class HiFiC(HyperpriorCodec):
     """Mentzer et al. 2020: a mean-scale hyperprior whose synthesis is trained as a generator.
 
     x --E--> y ------quantise, N(means, scales)------> y_hat --G--> x_hat
@@ -99,19 +98,11 @@ class HiFiC(Codec):
         for network in (self.h_a, self.h_mean_s, self.h_scale_s):
             network.apply(_start_as_tfc)
 
-    def densities(self) -> Iterator[tuple[str, FactorizedDensity]]:
-        yield "z", self.entropy_bottleneck
-
-    def gaussian_prior(self) -> GaussianConditional:
-        return self.gaussian_conditional
-
     def code_latents(
         self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], partition: Partition | None = None
     ) -> Latents:
         height, width = size
-        z = None if y is None else self.h_a(y)
-        shape = (self.arguments["N"], -(-height // 4), -(-width // 4))
-        z_hat = coder.factorized("z", z, shape, self.entropy_bottleneck)
+        z_hat = self.code_z(coder, y, size)
         means = self.h_mean_s(z_hat)[..., :height, :width]
         scales = self.h_scale_s(z_hat)[..., :height, :width]
         return Latents(coder.gaussian("y", y, scales, means, self.gaussian_conditional))

@@ -15,7 +15,7 @@ from codec.entropy.density import FactorizedDensity
 from codec.layers.gdn import GDN
 from codec.layers.mixed_precision import Conv2d, ConvTranspose2d, PictureConv2d, PictureConvTranspose2d
 from codec.layers.regions import Partition
-from codec.models.base import Codec, Latents
+from codec.models.base import Codec, HyperpriorCodec, Latents
 
 
 def conv(inputs: int, outputs: int, kernel: int = 5, stride: int = 2) -> Conv2d:
@@ -65,7 +65,7 @@ class FactorizedPrior(Codec):
         return Latents(coder.factorized("y", y, (self.arguments["M"], *size), self.entropy_bottleneck))
 
 
-class ScaleHyperprior(Codec):
+class ScaleHyperprior(HyperpriorCodec):
     """Ballé et al. 2018, fig. 4: zero-mean Gaussians whose scales are side information.
 
     x --g_a--> y ----------quantise, N(0, scales)----------> y_hat --g_s--> x_hat
@@ -87,23 +87,13 @@ class ScaleHyperprior(Codec):
         self.entropy_bottleneck = FactorizedDensity(N)
         self.gaussian_conditional = GaussianConditional(None)
 
-    def densities(self) -> Iterator[tuple[str, FactorizedDensity]]:
-        yield "z", self.entropy_bottleneck
-
-    def gaussian_prior(self) -> GaussianConditional:
-        return self.gaussian_conditional
-
     def code_latents(
         self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], partition: Partition | None = None
     ) -> Latents:
-        z = None if y is None else self.hyper_analysis(y)
-        shape = (self.arguments["N"], size[0] // 4, size[1] // 4)
-        z_hat = coder.factorized("z", z, shape, self.entropy_bottleneck)
-        scales, means = self.hyper_synthesis(z_hat)
+        scales, means = self.hyper_synthesis(self.code_z(coder, y, size))
         return Latents(coder.gaussian("y", y, scales, means, self.gaussian_conditional))
 
     def hyper_analysis(self, y: Tensor) -> Tensor:
-        """z [B, N, h/4, w/4] of y [B, M, h, w]."""
         return self.h_a(torch.abs(y))
 
     def hyper_synthesis(self, z_hat: Tensor) -> tuple[Tensor, Tensor | None]:

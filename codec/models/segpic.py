@@ -15,7 +15,7 @@ from codec.layers.gdn import GDN
 from codec.layers.mixed_precision import PictureConv2d
 from codec.layers.region_adaptive import RAT, SAL
 from codec.layers.regions import Grid, Partition, check_grid
-from codec.models.base import Codec, Latents
+from codec.models.base import HyperpriorCodec, Latents
 from codec.models.hyperprior import conv, deconv
 from codec.models.wacnn import (
     LARGE_WINDOW,
@@ -65,7 +65,7 @@ class PrototypeCoder(nn.Module):
         return self.g_s(coder.factorized(name, z, shape, self.entropy_bottleneck, partition.present))
 
 
-class SegPIC(Codec):
+class SegPIC(HyperpriorCodec):
     """Liu et al. 2024: transforms that know in which region of the picture they are.
 
     x --g_a1--> y1 --RAT--g_a2--> y ---------quantise, N(means, scales)------> y_hat --g_s0--RAT--g_s1--> x_hat
@@ -130,10 +130,7 @@ class SegPIC(Codec):
     def densities(self) -> Iterator[tuple[str, FactorizedDensity]]:
         yield "p1", self.p1.entropy_bottleneck
         yield "p2", self.p2.entropy_bottleneck
-        yield "z", self.entropy_bottleneck
-
-    def gaussian_prior(self) -> GaussianConditional:
-        return self.gaussian_conditional
+        yield from super().densities()
 
     def code_latents(
         self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], partition: Partition | None
@@ -143,9 +140,7 @@ class SegPIC(Codec):
         p1_hat = self.p1.code(coder, "p1", y, fine)
         y = None if y is None else self.g_a2(self.rat_a(y, p1_hat, fine))
         p2_hat = self.p2.code(coder, "p2", y, coarse)
-        z = None if y is None else self.h_a(self.rat_h_a(y, p2_hat, coarse))
-        shape = (self.arguments["N"], size[0] // 4, size[1] // 4)
-        z_hat = coder.factorized("z", z, shape, self.entropy_bottleneck)
+        z_hat = self.code_z(coder, None if y is None else self.rat_h_a(y, p2_hat, coarse), size)
         scales = self.rat_scale_s(self.h_scale_s(z_hat), p2_hat, coarse)
         means = self.rat_mean_s(self.h_mean_s(z_hat), p2_hat, coarse)
         y_hat = code_y(coder, self.context, y, scales, means, self.gaussian_conditional)

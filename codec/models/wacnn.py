@@ -4,8 +4,6 @@ B batch, N filters, M latent channels, h w = H/16 W/16. The published widths are
 from them in proportion.
 """
 
-from collections.abc import Iterator
-
 from compressai.entropy_models import GaussianConditional
 from torch import Tensor, nn
 
@@ -17,7 +15,7 @@ from codec.layers.gdn import GDN
 from codec.layers.gelu import GELU
 from codec.layers.mixed_precision import PictureConv2d, PictureConvTranspose2d
 from codec.layers.regions import Partition
-from codec.models.base import Codec, Latents
+from codec.models.base import HyperpriorCodec, Latents
 from codec.models.hyperprior import conv, deconv
 from codec.types import UserError
 
@@ -62,7 +60,7 @@ def attention_blocks(attention: bool, channels: int, side: int) -> list[nn.Modul
     return [AttentionBlock(channels, side)] if attention else []
 
 
-class WACNN(Codec):
+class WACNN(HyperpriorCodec):
     """Zou et al. 2022, the CNN with window attention: the baseline of SegPIC, which calls it BL.
 
     x --g_a--> y ---------quantise, N(means, scales)----------> y_hat --g_s--> x_hat
@@ -99,17 +97,9 @@ class WACNN(Codec):
         self.entropy_bottleneck = FactorizedDensity(N)
         self.gaussian_conditional = GaussianConditional(None)
 
-    def densities(self) -> Iterator[tuple[str, FactorizedDensity]]:
-        yield "z", self.entropy_bottleneck
-
-    def gaussian_prior(self) -> GaussianConditional:
-        return self.gaussian_conditional
-
     def code_latents(
         self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], partition: Partition | None = None
     ) -> Latents:
-        z = None if y is None else self.h_a(y)
-        shape = (self.arguments["N"], size[0] // 4, size[1] // 4)
-        z_hat = coder.factorized("z", z, shape, self.entropy_bottleneck)
+        z_hat = self.code_z(coder, y, size)
         scales, means = self.h_scale_s(z_hat), self.h_mean_s(z_hat)
         return Latents(code_y(coder, self.context, y, scales, means, self.gaussian_conditional))
