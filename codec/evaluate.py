@@ -1,7 +1,6 @@
 """`codec eval`: every picture to a file, the file back to a picture in a codec built anew, and what that measures."""
 
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,10 +50,10 @@ def evaluate(
     estimated, table = point.mean("estimated_bpp"), point.mean("table_bpp")
     assert estimated is not None and table is not None
     if abs(estimated / table - 1) > MAX_ESTIMATE_GAP:
-        warnings.warn(
-            f"the estimated rate is {100 * (estimated / table - 1):+.1f} % off the rate at the coder's tables: "
+        console.print(
+            f"[yellow]the estimated rate is {100 * (estimated / table - 1):+.1f} % off the rate at the coder's tables: "
             "symbols lie far beyond their predicted scales, as early in a training",
-            stacklevel=2,
+            soft_wrap=True,
         )
     missing = {"ms_ssim": "some pictures have a side under 161 pixels"} if any(r.ms_ssim is None for r in rows) else {}
     missing |= equal_pictures([point]) | measures.missing(rows, point.of_set)

@@ -48,8 +48,13 @@ def bundle(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def measured(bundle, tmp_path_factory) -> tuple[Results, Path]:
     folder = tmp_path_factory.mktemp("files")
-    with pytest.warns(UserWarning, match="beyond their predicted scales"):  # weights of no training
-        return evaluate(bundle, PICTURES, "folder", folder), folder
+    return evaluate(bundle, PICTURES, "folder", folder), folder
+
+
+def test_an_estimate_that_the_tables_do_not_keep_is_said_in_one_line(bundle, tmp_path, capsys):
+    evaluate(bundle, PICTURES[1:2], "folder", tmp_path)  # weights of no training
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "off the rate at the coder's tables: symbols lie far beyond their predicted scales" in line
 
 
 def test_rows_are_those_of_the_files(bundle, measured):
