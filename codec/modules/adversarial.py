@@ -56,8 +56,8 @@ class AdversarialModule(CodecModule):
         self._discriminator_grad_norm: Tensor | None = None
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        parameters = list(self.discriminator.parameters())
-        return [self._codec_optimizer(), MuonAdam([{"params": parameters, "lr": self.discriminator_lr}])]
+        of_discriminator = self._groups(list(self.discriminator.parameters()), self.discriminator_lr)
+        return [self._codec_optimizer(), MuonAdam(of_discriminator)]
 
     def _scheduled_groups(self) -> Iterable[tuple[dict[str, Any], float]]:
         of_discriminator = [(group, self.discriminator_lr) for group in self.trainer.optimizers[1].param_groups]

@@ -29,7 +29,7 @@ class CodecModule(lightning.LightningModule):
     auxiliary loss moves nothing but the quantiles, and nothing else moves them. A step whose gradient is not finite is
     skipped on the device.
 
-    method: "adam" as in the papers, or "muon" for the weights of the convolutions and Adam for the rest.
+    method: "adam" as in the papers, or "muon" for the weights of the convolutions and Adam for the rest; of all networks.
     lr, quantiles_lr: of the networks and densities, and of the quantiles; schedule acts on the first alone.
     clip_norm: limit on the gradient norm of all but the quantiles, or None.
     noise: where the noise of training comes from.
@@ -70,13 +70,20 @@ class CodecModule(lightning.LightningModule):
         quantiles = [density.quantiles for _, density in self.codec.densities()]
         of_quantiles = {id(p) for p in quantiles}
         others = [p for p in self.codec.parameters() if p.requires_grad and id(p) not in of_quantiles]
-        # As Jordan 2024: the layers that read and write the picture are Adam's; so are depthwise ones, which are no matrices.
-        convolutions = [p for p in others if self.method == "muon" and p.ndim == 4 and min(p.shape[:2]) > 3]
+        # The quantiles are the last group.
+        return MuonAdam([*self._groups(others, self.lr), {"params": quantiles, "lr": self.quantiles_lr}])
+
+    def _groups(self, parameters: Sequence[nn.Parameter], lr: float) -> list[dict[str, Any]]:
+        """The parameters of a network as groups of MuonAdam: Adam's, and Muon's where the method is that and has some.
+
+        As Jordan 2024: layers that read or write a picture are Adam's; so are depthwise ones, which are no matrices.
+        """
+        convolutions = [p for p in parameters if self.method == "muon" and p.ndim == 4 and min(p.shape[:2]) > 3]
         of_convolutions = {id(p) for p in convolutions}
-        groups: list[dict[str, Any]] = [{"params": [p for p in others if id(p) not in of_convolutions], "lr": self.lr}]
+        groups: list[dict[str, Any]] = [{"params": [p for p in parameters if id(p) not in of_convolutions], "lr": lr}]
         if convolutions:
-            groups.append({"params": convolutions, "lr": self.lr, "muon": True})
-        return MuonAdam([*groups, {"params": quantiles, "lr": self.quantiles_lr}])  # the quantiles are the last group
+            groups.append({"params": convolutions, "lr": lr, "muon": True})
+        return groups
 
     def _scheduled_groups(self) -> Iterable[tuple[dict[str, Any], float]]:
         """The parameter groups on which the schedule acts, with their learning rates at a factor of 1."""

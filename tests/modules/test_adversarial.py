@@ -8,7 +8,7 @@ import torch
 from tiny_adversarial import fit, tiny_module
 
 from codec.modules.base import CodecModule
-from codec.schedules import Plateau
+from codec.schedules import Plateau, Schedule
 from codec.types import UserError
 
 
@@ -68,14 +68,14 @@ def test_a_row_explains_the_step(tmp_path):
     assert last["val/lpips_squeeze_random"] > 0
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_resumed_run_equals_a_straight_one(tmp_path, accumulate):
+@pytest.mark.parametrize("accumulate, method", [(1, "adam"), (2, "adam"), (1, "muon")])
+def test_a_resumed_run_equals_a_straight_one(tmp_path, accumulate, method):
     """Both networks, both optimizers, the schedule and the vectors of the spectral norm; stops at no checkpoint's step."""
 
     def module():
         schedule = Plateau(gamma=0.5, patience=0, floor=0.01)
         schedule.observe(-1e9)  # no loss falls below: each validation reduces
-        return tiny_module("adversarial", accumulate=accumulate, schedule=schedule)
+        return tiny_module("adversarial", accumulate=accumulate, schedule=schedule, method=method)
 
     settings = {"batch_size": 4 * accumulate}
     straight = module()
@@ -103,6 +103,13 @@ def test_each_loss_moves_its_own_network(tmp_path):
         fit(module, tmp_path / name, 2, batch_size=4)
         moved = {key.split(".")[0] for key, value in module.named_parameters() if not torch.equal(value, before[key])}
         assert moved == {name}
+
+
+def test_the_discriminator_learns_to_tell_what_a_codec_makes(tmp_path):
+    module = tiny_module("adversarial", method="muon", lr=0.0, quantiles_lr=0.0, schedule=Schedule())
+    fit(module, tmp_path, 40, batch_size=8, limit_val_batches=0)
+    losses = [float(row["train/discriminator_loss"]) for row in rows(tmp_path)]
+    assert losses[0] > 1.3 and max(losses[-3:]) < 1.0  # 2 ln 2 = 1.386 where it cannot
 
 
 @pytest.mark.parametrize("network", ["codec", "discriminator"])
