@@ -162,7 +162,6 @@ def _in_turn(ours: Callable[[], float], theirs: Callable[[], float], rounds: int
     ours()  # warm
     theirs()
     seconds = [(ours(), theirs()) for _ in range(rounds)]
-
     our_median, their_median = (statistics.median(side) for side in zip(*seconds, strict=True))
     return Row(our_median, their_median, statistics.median(their / our for our, their in seconds))
 
@@ -233,17 +232,21 @@ def _prepare(settings: dict[str, Any], row: str, side: int) -> int:
     global _step
     cfg = OmegaConf.create(settings)
     _step = {STEP: _training_steps, LAYER: _layer_steps}[row](cfg)[side]
+    if side == OURS:
+        keep_freed_memory()  # as training does; not before, or what building the models freed would hide the growth
     before = _resident_bytes("VmRSS")
     for _ in range(2):
         _step()
-    grown = _resident_bytes("VmHWM") - before
-    if side == OURS:
-        keep_freed_memory()  # as training does; not before, or what building the models freed would hide the growth
-    return grown
+    return _resident_bytes("VmHWM") - before
 
 
-def _seconds_of_step(repeats: int) -> float:
+def _seconds_here(repeats: int) -> float:
     return _seconds(_step, repeats)
+
+
+def _seconds_there(process: ProcessPoolExecutor, repeats: int) -> float:
+    """Seconds of the step for which a worker process was prepared."""
+    return process.submit(_seconds_here, repeats).result()
 
 
 def _row_of_steps(cfg: DictConfig, row: str) -> Row:
@@ -256,8 +259,7 @@ def _row_of_steps(cfg: DictConfig, row: str) -> Row:
     server.set_forkserver_preload(["codec.bench"])  # imports once for all of them
     with ProcessPoolExecutor(1, server) as ours, ProcessPoolExecutor(1, server) as theirs:
         grown = [pool.submit(_prepare, settings, row, side).result() for side, pool in enumerate((ours, theirs))]
-        one, other = (lambda pool=pool: pool.submit(_seconds_of_step, cfg.steps).result() for pool in (ours, theirs))
-        timed = _in_turn(one, other, cfg.rounds)
+        timed = _in_turn(partial(_seconds_there, ours, cfg.steps), partial(_seconds_there, theirs, cfg.steps), cfg.rounds)
     if sys.platform != "linux":
         return timed
     known = 4 * math.prod(_map_shape(cfg, 2 + TAPS)) if row == LAYER else 0  # output and gradients

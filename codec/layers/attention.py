@@ -66,13 +66,14 @@ class WindowAttention(nn.Module):
             return (weights.softmax(dim=-1) @ v).transpose(2, 3).flatten(-2)
 
     def _bias(self, height: int, width: int) -> Tensor:
-        """[k, HEADS, n, n]: what relative positions and the borders add, laid out as the weights are."""
-        return (self.positions() + self.borders(height, width)).contiguous()
+        """[k, HEADS, n, n]: what relative positions and the borders add."""
+        return self.positions() + self.borders(height, width)
 
     def positions(self) -> Tensor:
         """[HEADS, n, n]: what is added for the place of a position relative to another."""
         n = self.side**2
-        return self.bias_table.index_select(0, self.relative_positions.flatten()).view(n, n, HEADS).permute(2, 0, 1)
+        rows = self.bias_table.index_select(0, self.relative_positions.flatten())
+        return rows.view(n, n, HEADS).permute(2, 0, 1).contiguous()  # as the weights are: in another order adding takes longer
 
     def borders(self, height: int, width: int) -> Tensor:
         """[k, 1, n, n]: what is added between positions on two sides of a border that the shift wraps around."""
