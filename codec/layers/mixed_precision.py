@@ -8,7 +8,6 @@ two layers at the picture compute in float32, since an error there is one of the
 B batch, C channels, H W height and width of a feature map, a b the channels of a weight, k its sides.
 """
 
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -23,7 +22,6 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
-@lru_cache
 def _paths(height: int, width: int, stride: int) -> list[list[int]]:
     """The places of a kernel in the order in which they hand on their errors: to and fro, row by row, for each phase.
 
@@ -79,15 +77,32 @@ class Conv2d(nn.Conv2d):
         return self._conv_forward(x, weight, self.bias)
 
 
+class _BiasGradient(torch.autograd.Function):
+    """A map [B, C, H, W] as it is, with the gradient of the bias [C] that was added to it.
+
+    Asked for that of a transposed convolution, oneDNN takes up to a sixth of the whole backward pass for what is a sum.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bias: Tensor) -> Tensor:
+        ctx.mark_dirty(x)  # so that it is no view, of which no layer behind could change values in place
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        return gradient, gradient.sum((0, 2, 3))
+
+
 class ConvTranspose2d(nn.ConvTranspose2d):
     """A transposed convolution; under bf16 autocast its weights are rounded with feedback."""
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        assert output_size is None and self.padding_mode == "zeros"
+        assert output_size is None and self.padding_mode == "zeros" and self.bias is not None
         weight = rounded_with_feedback(self.weight, self.stride[0]) if under_bf16(x) else self.weight
-        return nn.functional.conv_transpose2d(
-            x, weight, self.bias, self.stride, self.padding, self.output_padding, self.groups, self.dilation  # type: ignore[arg-type]
+        result = nn.functional.conv_transpose2d(
+            x, weight, self.bias.detach(), self.stride, self.padding, self.output_padding, self.groups, self.dilation  # type: ignore[arg-type]
         )  # fmt: skip
+        return _BiasGradient.apply(result, self.bias)
 
 
 class PictureConv2d(nn.Conv2d):
@@ -127,11 +142,11 @@ class _FoldedTransposedConvolution(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         stride, padding, output_padding = ctx.geometry
         low = weight if x.dtype == weight.dtype else rounded_with_feedback(weight, stride)
-        of_x, of_weight, of_bias = torch.ops.aten.convolution_backward(
-            gradient.to(x.dtype), x, low, [weight.size(1)], [stride] * 2, [padding] * 2, [1, 1], True, [output_padding] * 2, 1,
-            [True, True, True],
+        of_x, of_weight, _ = torch.ops.aten.convolution_backward(
+            gradient.to(x.dtype), x, low, None, [stride] * 2, [padding] * 2, [1, 1], True, [output_padding] * 2, 1,
+            [True, True, False],
         )  # fmt: skip
-        return of_x, of_weight.to(weight.dtype), of_bias.to(weight.dtype), None, None, None
+        return of_x, of_weight.to(weight.dtype), gradient.sum((0, 2, 3)), None, None, None
 
 
 class PictureConvTranspose2d(nn.ConvTranspose2d):

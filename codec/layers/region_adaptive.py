@@ -17,22 +17,19 @@ SLOPE = 0.1  # of RAT's leaky ReLUs
 
 
 class _Affine(torch.autograd.Function):
-    """x (1 + s) + b with s and b side by side, whose gradient is written where it belongs instead of put together."""
+    """x (1 + s) + b, put into the memory of b."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale_and_shift: Tensor) -> Tensor:
-        ctx.save_for_backward(x, scale_and_shift)
-        scale, shift = scale_and_shift.chunk(2, dim=1)
-        return torch.addcmul(x, x, scale).add_(shift)
+    def forward(ctx: Any, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        ctx.save_for_backward(x, scale)
+        ctx.mark_dirty(shift)
+        shift.add_(x).addcmul_(x, scale)
+        return shift
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        x, scale_and_shift = ctx.saved_tensors
-        of_both = torch.empty_like(scale_and_shift)
-        of_scale, of_shift = of_both.chunk(2, dim=1)
-        torch.mul(grad, x, out=of_scale)
-        of_shift.copy_(grad)
-        return torch.addcmul(grad, grad, scale_and_shift.chunk(2, dim=1)[0]), of_both
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+        x, scale = ctx.saved_tensors
+        return torch.addcmul(grad, grad, scale), grad * x, grad
 
 
 class SAL(nn.Module):
@@ -45,8 +42,11 @@ class SAL(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        scale_and_shift = self.scale_and_shift(x)
-        return _Affine.apply(x.to(scale_and_shift.dtype), scale_and_shift)
+        hidden = self.scale_and_shift[:-1](x)
+        weight, bias = self.scale_and_shift[-1].parameters()
+        # Two maps instead of one: the shift's memory takes the result, and no gradient has to be put together.
+        scale, shift = (F.conv2d(hidden, *half) for half in zip(weight.chunk(2), bias.chunk(2), strict=True))
+        return _Affine.apply(x.to(scale.dtype), scale, shift)
 
 
 class CTL(nn.Sequential):
@@ -97,7 +97,8 @@ class CAG(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.gate(x.mean(dim=(2, 3), keepdim=True))
+        # Over a view in the order of memory: of a mean over (2, 3) the gradient would be a map in another order.
+        return self.gate(x.permute(0, 2, 3, 1).mean(dim=(1, 2))[..., None, None])
 
 
 class RAT(nn.Module):

@@ -42,13 +42,27 @@ def test_a_weight_is_rounded_to_a_neighbour_of_itself():
 )
 def test_without_autocast_the_layer_is_torchs(layer):
     x = torch.rand(1, 3, 16, 16)
+    weights = torch.rand(1, 4, 8, 8) if isinstance(layer, Conv2d) else torch.rand(1, 4, 32, 32)
     theirs = type(layer).__mro__[1].forward(layer, x)
     assert torch.equal(layer(x), theirs)
+    ours, wanted = (torch.autograd.grad((y * weights).sum(), list(layer.parameters())) for y in (layer(x), theirs))
+    torch.testing.assert_close(ours, wanted)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         low = layer(x)
     assert low.dtype == torch.bfloat16 and torch.allclose(low.float(), theirs, atol=0.02)
     low.float().sum().backward()
     assert layer.weight.grad.dtype == torch.float32
+
+
+def test_a_layer_behind_a_transposed_convolution_may_work_in_place_and_compiles_with_it():
+    torch.manual_seed(0)
+    layer, x = ConvTranspose2d(3, 4, 5, 2, padding=2, output_padding=1), torch.rand(1, 3, 8, 8)
+    expected = F.leaky_relu(torch.nn.ConvTranspose2d.forward(layer, x))
+    network = torch.nn.Sequential(layer, torch.nn.LeakyReLU(inplace=True))
+    for ours in (network(x), torch.compile(network, backend="aot_eager", fullgraph=True)(x)):
+        torch.testing.assert_close(ours, expected)
+        losses = ours.square().sum(), expected.square().sum()
+        torch.testing.assert_close(*(torch.autograd.grad(loss, list(layer.parameters()), retain_graph=True) for loss in losses))
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (3, 5), (2 * CACHED_PLACES // 64 + 1, 64), (2, CACHED_PLACES + 1)])

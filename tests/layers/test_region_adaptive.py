@@ -34,3 +34,16 @@ def test_sal_is_the_identity_at_zero_weights():
     for parameter in layer.parameters():
         parameter.data.zero_()
     assert layer(x).equal(x)
+
+
+def test_sal_is_its_formula_with_its_gradients_eager_and_compiled():
+    torch.manual_seed(0)
+    layer, x = SAL(8).double(), torch.randn(2, 8, 4, 4, dtype=torch.float64, requires_grad=True)
+    leaves = [x, *layer.parameters()]
+    scale, shift = layer.scale_and_shift(x).chunk(2, dim=1)
+    expected = x * (1 + scale) + shift
+    for sal in (layer, torch.compile(layer, backend="aot_eager", fullgraph=True)):
+        result = sal(x)
+        torch.testing.assert_close(result, expected)
+        ours, wanted = (torch.autograd.grad(y.square().sum(), leaves, retain_graph=True) for y in (result, expected))
+        torch.testing.assert_close(ours, wanted)
