@@ -102,6 +102,7 @@ def main(argv: list[str] | None = None) -> int:
     for library in ("torch.jit", "lightning.pytorch.utilities._pytree"):  # deprecations between libraries, none of ours
         warnings.filterwarnings("ignore", category=FutureWarning, module=library)
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    sys.warnoptions.append("ignore::FutureWarning:torch.jit._script")  # the same for the processes that bench starts
     warnings.filterwarnings("ignore", category=UserWarning, module="torchvision.models._utils")  # lpips asks it the old way
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
