@@ -57,7 +57,7 @@ def evaluate(
         )
     missing = {"ms_ssim": "some pictures have a side under 161 pixels"} if any(r.ms_ssim is None for r in rows) else {}
     missing |= equal_pictures([point]) | measures.missing(rows, point.of_set)
-    name = " ".join(filter(None, (config.get("experiment_name"), facts["model"])))
+    name = " ".join(dict.fromkeys(filter(None, (config.get("experiment_name"), facts["model"]))))  # one word where they agree
     return Results(name, description, dataset, [point], missing, measures.measured_with)
 
 

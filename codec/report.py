@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ SHIPPED_RESULTS = Path(__file__).parent / "shipped"
 NUM_PICTURES = 3
 WINDOW = 320  # pixels: the side of the part that a side-by-side picture shows
 INK, PAPER = (32, 32, 32), (255, 255, 255)
+COLORS, MARKERS = ("black", "tab:purple", "tab:brown", "tab:cyan", "tab:olive"), "osD^vP"  # of learned codecs, in turn
 
 
 def print_table(ours: Results, others: Sequence[Results], console: Console) -> None:
@@ -92,14 +94,17 @@ def print_savings(learned: Sequence[Results], classical: Sequence[Results], cons
     others = {other.name: other.curve() for other in classical} | published_curves(learned[0].dataset)
     for name in dict.fromkeys(result.name for result in learned):
         ours = [point for result in learned if result.name == name for point in result.curve()]
+        without: dict[str, list[str]] = {}  # the others by the reason why there is none
         for other, curve in others.items():
             try:
                 saving = bd_rate(curve, ours)
-            except UserError as reason:
-                console.print(f"{name}: no BD-rate against {other}: {reason}")
+            except UserError as error:
+                without.setdefault(str(error), []).append(other)
             else:
                 low, high = saving.interval
                 console.print(f"{name}: BD-rate {saving.percent:+.1f} % against {other}, from {low:.1f} to {high:.1f} dB")
+        for reason, against in without.items():
+            console.print(f"{name}: no BD-rate against {', '.join(against)}: {reason}", soft_wrap=True)
 
 
 def _shipped_results(dataset: str) -> Results | None:
@@ -111,7 +116,8 @@ def _shipped_results(dataset: str) -> Results | None:
 def write_rd_plot(learned: Sequence[Results], classical: Sequence[Results], path: Path) -> None:
     """PSNR over bits per pixel: learned codecs as points joined by name, the others as lines, the shipped codec.
 
-    The others are the classical codecs, solid, and what was published on the set, dashed.
+    Points of one codec that share a lambda, as those of several seeds do, are not joined. The others are the classical
+    codecs, solid, and what was published on the set, dashed.
     """
     import matplotlib  # here: half a second that not every command needs
 
@@ -129,11 +135,15 @@ def write_rd_plot(learned: Sequence[Results], classical: Sequence[Results], path
             continue  # every picture came back exactly: a point at infinity
         (bpp, quality), setting = result.curve()[0], result.points[0].setting
         by_name.setdefault(result.name, []).append((bpp, quality, f"λ {setting['lmbda']:g}" if "lmbda" in setting else ""))
-    for name, points in by_name.items():
+    for (name, points), color, marker in zip(sorted(by_name.items()), cycle(COLORS), cycle(MARKERS), strict=False):
         points.sort()
-        axes.plot([p[0] for p in points], [p[1] for p in points], "o-", color="black", markersize=7, label=name, zorder=5)
-        for bpp, quality, label in points:
-            axes.annotate(label, (bpp, quality), xytext=(8, -12), textcoords="offset points")
+        rates, qualities, labels = zip(*points, strict=True)
+        one_each = len(set(labels)) == len(labels)
+        line = "-" if one_each else ""
+        axes.plot(rates, qualities, marker + line, color=color, markersize=7, label=name, zorder=5)
+        if one_each:
+            for bpp, quality, label in points:
+                axes.annotate(label, (bpp, quality), xytext=(8, -12), textcoords="offset points", color=color)
     shipped = _shipped_results(learned[0].dataset)
     highest = max((bpp for points in by_name.values() for bpp, _, _ in points), default=0)
     if shipped is not None:

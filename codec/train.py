@@ -294,14 +294,16 @@ class SweepReport(Callback):
         if not self._points:
             return
         first, dataset, baselines = self._points[0]
-        ours = [Results.read(folder.results / f"{name}.json") for folder, name, _ in self._points if name == dataset]
+        folders = [folder.path for folder, name, _ in self._points if name == dataset]
+        ours = [Results.read(RunFolder(path).results / f"{dataset}.json") for path in folders]
         others = [Results.read(first.results / f"{dataset}_{name}.json") for name in baselines]
-        names = " ".join(sorted(folder.path.name for folder, _, _ in self._points))
-        plot = first.path.parent / f"sweep_{hashlib.sha256(names.encode()).hexdigest()[:8]}.png"
+        above = Path(os.path.commonpath([path.parent for path in folders]))
+        names = [str(path.relative_to(above)) for path in folders]  # a folder is named after what its point was asked for
+        plot = above / f"sweep_{hashlib.sha256(' '.join(sorted(names)).encode()).hexdigest()[:8]}.png"
         write_rd_plot(ours, others, plot)
-        for result in sorted(ours, key=lambda result: result.curve()):
-            (bpp, quality), setting = result.curve()[0], result.points[0].setting
-            console.print(f"lmbda {setting.get('lmbda')}: {quality:.2f} dB at {bpp:.3f} bpp")
+        for result, name in sorted(zip(ours, names, strict=True), key=lambda pair: pair[0].curve()):
+            for bpp, quality in result.curve():
+                print(f"{name}: {quality:.2f} dB at {bpp:.3f} bpp")
         print_savings(ours, others, console)
         print(f"plot over {len(ours)} points: {plot}")
 
