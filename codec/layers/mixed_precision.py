@@ -80,7 +80,7 @@ class Conv2d(nn.Conv2d):
 class _BiasGradient(torch.autograd.Function):
     """A map [B, C, H, W] as it is, with the gradient of the bias [C] that was added to it.
 
-    Asked for that of a transposed convolution, oneDNN takes up to a sixth of the whole backward pass for what is a sum.
+    Asked for that of a transposed convolution, oneDNN takes up to a fifth of the whole backward pass for what is a sum.
     """
 
     @staticmethod
