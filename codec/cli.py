@@ -84,14 +84,14 @@ def _parser() -> argparse.ArgumentParser:
 def _command(name: str) -> Callable[[Any], int]:
     """The function that runs a command; importing its file is what costs time."""
     file, function = {
-        "train": ("codec.train", "run"),
-        "eval": ("codec.evaluate", "run"),
-        "masks": ("codec.masks", "run"),
-        "bench": ("codec.bench", "run"),
-        "compress": ("codec.compress", "compress"),
-        "decompress": ("codec.compress", "decompress"),
-        "import": ("codec.checkpoints", "run"),
-        "fetch": ("codec.fetch", "run"),
+        "train": ("codec.commands.train", "run"),
+        "eval": ("codec.commands.evaluate", "run"),
+        "masks": ("codec.commands.masks", "run"),
+        "bench": ("codec.commands.bench", "run"),
+        "compress": ("codec.commands.compress", "compress"),
+        "decompress": ("codec.commands.compress", "decompress"),
+        "import": ("codec.commands.import_checkpoint", "run"),
+        "fetch": ("codec.commands.fetch", "run"),
     }[name]
     return getattr(importlib.import_module(file), function)
 
@@ -108,7 +108,7 @@ def main(argv: list[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     if words[:1] == ["train"]:
-        from codec.slurm import requeue_on_signal
+        from codec.runs.slurm import requeue_on_signal
 
         requeue_on_signal()  # before imports that take seconds
     try:

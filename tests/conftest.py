@@ -114,8 +114,8 @@ def import_published(kind: str, weights: dict[str, Tensor], folder: Path) -> Pat
 DECODE = """
 import sys, time, torch
 from pathlib import Path
-from codec.bundle import load_bundle
-from codec.coding import decode_latents, reconstruct
+from codec.files.bundle import load_bundle
+from codec.files.coding import decode_latents, reconstruct
 folder = Path(sys.argv[1])
 for name in sys.argv[2:]:
     bundle = load_bundle(folder / f"{name}.safetensors")

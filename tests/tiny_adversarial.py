@@ -24,8 +24,8 @@ from codec.models.discriminator import Discriminator
 from codec.modules.adversarial import AdversarialModule
 from codec.modules.base import CodecModule
 from codec.modules.rate_distortion import RateDistortionModule
-from codec.schedules import Milestones, Schedule, Warmup
-from codec.tracking import MetricsCsv
+from codec.optim.schedules import Milestones, Schedule, Warmup
+from codec.runs.tracking import MetricsCsv
 from codec.types import Batch
 from data.module import ImageDataModule
 from data.regions import ExactRegions

@@ -14,8 +14,8 @@ from codec.callbacks.checkpoint import SaveCheckpoints
 from codec.losses.rate_distortion import RateDistortion, mse_255
 from codec.models import build_model
 from codec.modules.rate_distortion import RateDistortionModule
-from codec.runs import RunFolder
-from codec.schedules import Schedule
+from codec.optim.schedules import Schedule
+from codec.runs.folder import RunFolder
 from codec.types import Batch
 from data.module import ImageDataModule
 

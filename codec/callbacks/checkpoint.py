@@ -12,8 +12,8 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 
-from codec.slurm import in_job, requeue
-from codec.tracking import MetricsCsv, is_first_rank
+from codec.runs.slurm import in_job, requeue
+from codec.runs.tracking import MetricsCsv, is_first_rank
 
 
 class SaveCheckpoints(Callback):

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
-from codec.tracking import log_picture
+from codec.runs.tracking import log_picture
 from codec.types import Batch
 
 NUM_PICTURES = 3

@@ -12,7 +12,7 @@ class FactorizedDensity(EntropyBottleneck):
     """CompressAI's entropy bottleneck (Ballé 2018, appendix 6.1) with a likelihood that does not vanish in the right tail.
 
     Parameters and their names are CompressAI's, so their checkpoints load. Coder tables are no part of it: they are
-    built once, at export (codec/bundle.py).
+    built once, at export (codec/files/bundle.py).
     """
 
     def _likelihood(self, inputs: Tensor, stop_gradient: bool = False) -> tuple[Tensor, Tensor, Tensor]:

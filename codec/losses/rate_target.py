@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from codec.schedules import Schedule
+from codec.optim.schedules import Schedule
 from codec.types import UserError
 
 

@@ -19,8 +19,8 @@ from codec.losses.rate_distortion import RateDistortion
 from codec.models.base import Codec
 from codec.models.discriminator import Discriminator
 from codec.modules.base import CodecModule
-from codec.optimizers import MuonAdam
-from codec.schedules import Schedule
+from codec.optim.optimizers import MuonAdam
+from codec.optim.schedules import Schedule
 from codec.types import Batch, UserError
 
 

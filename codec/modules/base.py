@@ -11,8 +11,8 @@ from torch.optim import Optimizer
 from codec.entropy.coder import Noise, uniform_noise
 from codec.losses.rate_distortion import LossTerms, RateDistortion
 from codec.models.base import Codec
-from codec.optimizers import MuonAdam
-from codec.schedules import Schedule
+from codec.optim.optimizers import MuonAdam
+from codec.optim.schedules import Schedule
 from codec.types import Batch, CodecOutput, UserError
 
 MAX_SKIPPED_IN_A_ROW = 10

@@ -12,10 +12,10 @@ import torch
 from tiny_training import SAVE_EVERY, VAL_EVERY, fit
 
 from codec.callbacks.checkpoint import SaveCheckpoints
-from codec.runs import RunFolder
-from codec.schedules import Plateau
-from codec.slurm import requeue_on_signal
-from codec.tracking import MetricsCsv
+from codec.optim.schedules import Plateau
+from codec.runs.folder import RunFolder
+from codec.runs.slurm import requeue_on_signal
+from codec.runs.tracking import MetricsCsv
 
 STEPS = 10
 

@@ -13,7 +13,7 @@ from tiny_training import NUM_VAL, fit
 from codec.callbacks import progress
 from codec.callbacks.progress import ShowProgress
 from codec.callbacks.reconstructions import LINE, SaveReconstructions
-from codec.runs import RunFolder
+from codec.runs.folder import RunFolder
 
 LINES = re.compile(r"step (\d+) of 6  [\d.]+ bpp  [\d.]+ dB  \d+ images/s  \d+:\d\d:\d\d left")
 

@@ -10,7 +10,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch import Tensor
 
-import codec.train  # noqa: F401  its resolvers
+import codec.commands.train  # noqa: F401  its resolvers
 from codec.types import UserError
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from codec.losses.rate_distortion import RateDistortion, mse_255
 from codec.models import build_model
 from codec.modules.rate_distortion import RateDistortionModule
-from codec.schedules import Schedule
+from codec.optim.schedules import Schedule
 from codec.types import UserError
 from data import map_making
 from data.images import list_images

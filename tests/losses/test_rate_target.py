@@ -7,7 +7,7 @@ from conftest import picture
 from codec.losses.adversarial import discriminator_loss, generator_loss
 from codec.losses.rate_distortion import RateDistortion, mse_255
 from codec.losses.rate_target import RateTarget, make_rate_target
-from codec.schedules import Schedule, Warmup
+from codec.optim.schedules import Schedule, Warmup
 from codec.types import CodecOutput, UserError
 
 X = picture(64, 64)[None] / 255

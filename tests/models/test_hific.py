@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from conftest import picture
 from torch import nn
 
-from codec.bundle import load_bundle, save_bundle
-from codec.coding import decode, decode_latents, encode, reconstruct
+from codec.files.bundle import load_bundle, save_bundle
+from codec.files.coding import decode, decode_latents, encode, reconstruct
 from codec.layers.channel_norm import ChannelNorm
 from codec.models import build_model
 from codec.models.discriminator import Discriminator

@@ -5,9 +5,9 @@ import pytest
 import torch
 from conftest import MODEL_NAMES, live_codec, picture
 
-from codec.bundle import load_bundle
 from codec.cli import main
-from codec.coding import encode
+from codec.files.bundle import load_bundle
+from codec.files.coding import encode
 
 THEIRS = {
     "factorized": compressai.models.FactorizedPrior,

@@ -10,14 +10,14 @@ import torch
 from conftest import live_slices, one_thread, picture
 from torch.utils.data import DataLoader
 
-from codec.bundle import load_bundle, save_bundle
-from codec.coding import encode
+from codec.benchmark.published_arrangement import as_published
 from codec.entropy.coder import uniform_noise
+from codec.files.bundle import load_bundle, save_bundle
+from codec.files.coding import encode
 from codec.losses.rate_distortion import RateDistortion, mse_255
 from codec.models import build_model
 from codec.modules.rate_distortion import RateDistortionModule
-from codec.published_arrangement import as_published
-from codec.schedules import Schedule
+from codec.optim.schedules import Schedule
 from codec.types import Batch, UserError
 
 SIMPLE = {"attention": False, "context": False}

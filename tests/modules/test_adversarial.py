@@ -8,7 +8,7 @@ import torch
 from tiny_adversarial import fit, tiny_module
 
 from codec.modules.base import CodecModule
-from codec.schedules import Plateau, Schedule
+from codec.optim.schedules import Plateau, Schedule
 from codec.types import UserError
 
 

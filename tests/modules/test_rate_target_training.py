@@ -11,7 +11,7 @@ from codec.losses.rate_target import RateTarget
 from codec.models import build_model
 from codec.models.linear_start import start_as_transform_codec
 from codec.modules.rate_distortion import RateDistortionModule
-from codec.schedules import Schedule
+from codec.optim.schedules import Schedule
 from data.sources import Leaves
 
 LMBDA = 0.02

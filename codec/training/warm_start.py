@@ -1,0 +1,49 @@
+"""Starting a run from the weights of another: weights only, with a new clock; a run itself is resumed by its own command."""
+
+from collections import Counter
+from pathlib import Path
+
+from codec.files.bundle import bundle_facts, load_weights
+from codec.models import Codec
+from codec.runs.folder import RunFolder
+from codec.types import UserError
+
+
+def find_start(source: Path, folder: RunFolder, target_bpp: float | None) -> Path:
+    """The bundle of init_from=source, a bundle or the directory of a finished run, for the run in `folder`.
+
+    Raises UserError for what is resumed instead of started from, and for a codec that was steered to another rate.
+    """
+    if source.is_dir() and source.resolve() == folder.path.resolve():
+        raise UserError(f"init_from={source} is the run itself; expected another; without init_from it goes on where it was")
+    if source.suffix == ".ckpt":
+        raise UserError(
+            f"init_from={source} is a checkpoint, from which a run is resumed by its own command; expected a bundle or the "
+            "directory of a finished run"
+        )
+    if source.is_dir() and not RunFolder(source).bundle.is_file():
+        raise UserError(
+            f"init_from={source} holds no finished run; expected its codec.safetensors; give that run's command again, which "
+            "resumes it"
+        )
+    bundle = RunFolder(source).bundle if source.is_dir() else source
+    before = bundle_facts(bundle).get("config", {}).get("target_bpp")
+    if before != target_bpp:
+        raise UserError(
+            f"init_from={source} was steered to target_bpp={before}; expected {target_bpp}, as this run; set the same "
+            "target_bpp or rate, or another init_from"
+        )
+    return bundle
+
+
+def start_from(codec: Codec, bundle: Path) -> str:
+    """Fill `codec` with the weights of a bundle of the same model and widths; a line on what was loaded.
+
+    Raises UserError where model, widths or tensors differ.
+    """
+    load_weights(codec, bundle)
+    counts: Counter[str] = Counter()
+    for name, parameter in codec.named_parameters():
+        counts[name.split(".")[0]] += parameter.numel()
+    parts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    return f"weights from {bundle}: {parts}; all {counts.total():,} numbers; optimizers and clocks begin anew"

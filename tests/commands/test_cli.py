@@ -1,0 +1,266 @@
+"""The command line: quick, one line for a mistake, the same run for the same question."""
+
+import ast
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+from hydra import compose, initialize_config_module
+from hydra.utils import instantiate
+
+TINY = [
+    "steps=4", "val_every=2", "save_every=2", "log_every=2", "model.N=8", "model.M=12", "data.crop=64", "data.batch_size=2",
+    "data.sources.dead_leaves.num_pictures=2", "data.sources.dead_leaves.size=96", "schedule.warmup=1", "test.baselines=[jpeg]",
+]  # fmt: skip
+
+
+def codec(*words, cwd=None):
+    """The command in a process of its own."""
+    return subprocess.run([sys.executable, "-m", "codec", *words], capture_output=True, text=True, cwd=cwd or REPOSITORY)
+
+
+def test_help_takes_less_than_a_second():
+    for words in (["--help"], ["train", "--help"]):
+        begun = time.perf_counter()
+        assert codec(*words).returncode == 0
+        assert time.perf_counter() - begun < 1
+
+
+def test_imports_point_one_way():
+    """types <- layers <- entropy <- models; losses and metrics know no module; only command files know Hydra."""
+    below = {
+        "codec.types": [],
+        "codec.layers": ["codec.types"],
+        "codec.entropy": ["codec.types", "codec.layers"],
+        "codec.models": ["codec.types", "codec.layers", "codec.entropy"],
+        "codec.losses": ["codec.types", "codec.metrics", "codec.optim.schedules"],
+        "codec.metrics": ["codec.types"],
+        "codec.modules": [
+            "codec.types", "codec.losses", "codec.models.base", "codec.models.discriminator", "codec.entropy.coder",
+            "codec.optim.schedules", "codec.optim.optimizers",
+        ],
+        "data": ["codec.types"],
+    }
+    commands = {f"codec/commands/{name}.py" for name in ("train", "evaluate", "bench", "masks")}
+    for path in sorted([*REPOSITORY.glob("codec/**/*.py"), *REPOSITORY.glob("data/**/*.py")]):
+        name = str(path.relative_to(REPOSITORY))
+        module = name.removesuffix(".py").replace("/", ".")
+        layer = next((layer for layer in below if module == layer or module.startswith(layer + ".")), None)
+        for node in ast.walk(ast.parse(path.read_text())):
+            imported = [node.module] if isinstance(node, ast.ImportFrom) else []
+            imported += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for other in imported:
+                assert other.split(".")[0] not in ("hydra", "omegaconf") or name in commands, f"{name} imports {other}"
+                if layer and other.split(".")[0] in ("codec", "data"):
+                    allowed = [*below[layer], layer]
+                    assert any(other == a or other.startswith(a + ".") for a in allowed), f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "conf").glob("*/*.yaml")), ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_every_config_composes_and_instantiates(path, tmp_path):
+    import codec.commands.train  # noqa: F401  its resolvers
+
+    group, choice = path.parent.name, path.stem
+    with initialize_config_module("conf", version_base="1.3"):
+        if group == "data" and choice in ("kodak", "photographs"):
+            assert compose("eval", [f"data={choice}"]).data.name == choice
+            return
+        overrides = [f"{group}={choice}", *(["model.lmbda=8.73"] if choice == "ms_ssim" else [])]
+        overrides += ["model.lmbda=0.00234375"] if choice == "perceptual" else []
+        cfg = compose("train", [*overrides, f"run_dir={tmp_path}"])
+    if "perceptual" in cfg.loss:
+        cfg.loss.perceptual.weights = "random"  # no download here
+    instantiate(cfg.loss)
+    instantiate(cfg.schedule)
+    assert cfg.model.N >= 64 and min(cfg.ladder) <= cfg.model.lmbda <= max(cfg.ladder)
+    if group == "data" and choice == "offline":
+        assert len(instantiate(cfg.data).sample_crops(2)) == 2
+
+
+def test_the_papers_widths_follow_lambda():
+    import codec.commands.train  # noqa: F401
+
+    with initialize_config_module("conf", version_base="1.3"):
+        for experiment, last_narrow, first_wide in (
+            ("bmshj2018_factorized", 0.0250, 0.0483),
+            ("bmshj2018_hyperprior", 0.0250, 0.0483),
+            ("mbt2018_mean", 0.0130, 0.0250),
+        ):
+            for lmbda, widths in ((last_narrow, (128, 192)), (first_wide, (192, 320))):
+                cfg = compose("train", [f"experiment={experiment}", f"model.lmbda={lmbda}", "run_dir=x"])
+                assert widths == (cfg.model.N, cfg.model.M)
+
+
+@pytest.mark.parametrize(
+    "experiment, model, simple, maps",
+    [("wacnn", "wacnn", False, False), ("bl_s", "wacnn", True, False), ("segpic_nomask", "segpic", False, False),
+     ("segpic", "segpic", False, True), ("segpic_s", "segpic", True, True)],
+)  # fmt: skip
+def test_the_experiments_of_segpic_are_the_papers_and_small_ones(experiment, model, simple, maps):
+    import codec.commands.train  # noqa: F401
+
+    with initialize_config_module("conf", version_base="1.3"):
+        paper, tiny = (
+            compose("train", [f"experiment={experiment}", *profile, "run_dir=x"]) for profile in ([], ["profile=tiny"])
+        )
+    assert (paper.model.N, paper.model.M) == (192, 320) and tiny.model.N < 64
+    assert paper.data.batch_size * paper.steps == pytest.approx(400 * 118_287, rel=1e-6)  # epochs, pictures
+    assert set(tiny.data.sources) == {"dead_leaves", "photographs"} and set(paper.data.sources) == {"folder"}
+    for cfg in (paper, tiny):
+        assert (cfg.experiment_name, cfg.model.name) == (experiment, model)
+        assert cfg.model.attention == cfg.model.context == (not simple)
+        source = cfg.data.get("regions", {}).get("_target_", "data.regions.no_regions")
+        assert (source != "data.regions.no_regions") == maps
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A tiny run of two points of a sweep, from photographs to the report."""
+    folder = tmp_path_factory.mktemp("runs")
+    done = codec("train", "-m", *TINY, "model.lmbda=0.03,0.01", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_a_sweep_ends_with_files_figures_and_one_plot(finished):
+    folder, output = finished
+    runs = [path.parent for path in folder.glob("runs/quickstart/*/run.json")]
+    assert len(runs) == 2 and len(list(folder.glob("runs/quickstart/sweep_*.png"))) == 1
+    assert "plot over 2 points" in output and "at equal rate" in output
+    for run in runs:
+        assert {"config.yaml", "run.json", "metrics.csv", "checkpoints", "codec.safetensors", "results", "report"} <= {
+            path.name for path in run.iterdir()
+        }
+        results = json.loads((run / "results" / "photographs.json").read_text())
+        rows = results["points"][0]["images"]
+        assert len(rows) == 5
+        for row in rows:
+            file = run / "results" / "photographs" / f"{row['name']}.lic"
+            assert row["file_bpp"] == 8 * file.stat().st_size / (row["width"] * row["height"])
+        assert results["results"]["bpp"][0] == pytest.approx(sum(r["file_bpp"] for r in rows) / 5)
+        assert (run / "report" / "photographs_rd.png").stat().st_size > 10_000
+
+
+def test_the_same_question_finds_the_run_and_other_words_for_it_too(finished):
+    folder, _ = finished
+    done = codec("train", *TINY, "model.lmbda=0.030", cwd=folder)
+    assert done.returncode == 0 and "is finished: nothing to train" in done.stdout
+    assert len(list(folder.glob("runs/quickstart/*/run.json"))) == 2
+
+
+def test_a_trained_codec_codes_and_starts_another_run(finished, tmp_path):
+    folder, _ = finished
+    bundle = next(folder.glob("runs/quickstart/*/codec.safetensors"))
+    done = codec("train", *TINY, "model.lmbda=0.03", f"init_from={bundle}", f"run_dir={tmp_path / 'run'}", cwd=folder)
+    assert done.returncode == 0 and f"weights from {bundle}" in done.stdout.replace("\n", "")
+    wider = ["model.N=16", f"init_from={bundle}", f"run_dir={tmp_path / 'wider'}"]
+    done = codec("train", *TINY, "model.lmbda=0.03", *wider, cwd=folder)
+    assert done.returncode == 2 and "set the same model" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        (["train", "modle.lmbda=1"], "modle.lmbda"),
+        (["train", "model=vgg"], "Available options"),
+        (["train", "model.lmbda=30"], "published lambdas"),
+        (["train", "model.lmbda=abc"], "model.lmbda=abc; expected a number above 0"),
+        (["train", "steps=0"], "steps=0; expected a whole number, at least 1"),
+        (["train", "data.batch_size=0"], "data.batch_size=0; expected a whole number"),
+        (["train", "val_every=half"], "val_every=half; expected a whole number"),
+        (["train", "seed=-1"], "seed=-1; expected"),
+        (["train", "ema=2"], "ema=2; expected null, or a number between 0 and 1"),
+        (["train", "trainer.devices=0", *TINY], "expected devices that this machine has"),
+        (["train", "loss=other"], "ms_ssim mse perceptual; see the keys with: codec train --cfg job"),
+        (["masks", "data=other"], "see the keys with: codec masks --help"),
+        (["train", "precision=16-mixed"], "expected auto, 32-true or bf16-mixed"),
+        (["train", "data=folder", "data.root=nowhere"], "no folder at nowhere"),
+        (["train", "data=kodak"], "a set to measure on"),
+        (["train", "profile=tiny"], "which has one size"),
+        (["train", "target_bpp=-1", *TINY], "expected a positive number of bits"),
+        (["train", "experiment=hific", "profile=tiny", "trainer.devices=2"], "start experiment=hific_warmup first"),
+        (["train", "experiment=hific_warmup", "profile=tiny", "init_from=last.ckpt"], "resumed by its own command"),
+        (["train", "-m", "trainer.devices=2", "seed=1,2"], "one device a point"),
+        (["train", "loss=ms_ssim", "model.lmbda=8.73", *TINY], "set init=random"),
+        (["train", "loss=ms_ssim", "model.lmbda=8.73", "init=random", *TINY], "set data.crop=256"),
+        (["eval"], "neither run nor codec given"),
+        (["eval", "codec=missing.safetensors"], "no bundle at missing.safetensors"),
+        (["eval", "codec=LICENSE"], "is not a bundle"),
+        (["eval", "run=nowhere"], "no finished run at nowhere"),
+        (["compress", "nowhere.png", "out.lic"], "no file or folder at nowhere.png"),
+        (["import", "compressai", "nowhere.pth", "--out", "b"], "no checkpoint at nowhere.pth"),
+        (["import", "compressai", "LICENSE", "--out", "b"], "LICENSE is no checkpoint that can be read"),
+        (["import", "compressai", "theirs.pth", "--out", "LICENSE"], "LICENSE is there already; expected a new name; say"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line(words, expected, tmp_path, monkeypatch, capsys):
+    from codec.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "LICENSE").write_text("no bundle")
+    assert main(words) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("codec: ") and expected in error and "\n" not in error, error
+
+
+def test_the_readmes_commands_are_commands():
+    """Every `codec …` line of the README parses, and what it overrides exists."""
+    from codec.cli import HYDRA_COMMANDS, _parser
+
+    lines = [line.strip() for line in Path(REPOSITORY / "README.md").read_text().splitlines()]
+    lines = [line.removeprefix("uv run ").split("#")[0] for line in lines]
+    commands = [line.split() for line in lines if line.startswith("codec ")]
+    assert len(commands) >= 8
+    import codec.commands.train  # noqa: F401
+
+    for _, name, *words in commands:
+        if name in HYDRA_COMMANDS:
+            overrides = [word.split(",")[0] if "=[" not in word else word for word in words if word != "-m"]
+            with initialize_config_module("conf", version_base="1.3"):
+                compose(name, [*overrides, *(["run_dir=x"] if name == "train" else [])])
+        else:
+            _parser().parse_args([name, *words])
+
+
+@pytest.mark.parametrize("name", ["factorized", "hyperprior", "mean_scale"])
+def test_the_benchmark_measures_both_sides(name, capfd):
+    from codec.cli import main
+
+    tiny = ["model.N=8", "model.M=12", "batch_size=1", "crop=64", "steps=1", "rounds=1", "size=[64,64]"]
+    assert main(["bench", f"model={name}", *tiny]) == 0
+    output, errors = capfd.readouterr()
+    assert all(row in output for row in ("training step", "encode", "decode", "times as fast"))
+    assert "Warning" not in errors  # of the processes that it starts
+
+
+TINY_SEGPIC = ["model.N=24", "model.M=40", "batch_size=1", "crop=64", "steps=1", "rounds=1"]
+
+
+@pytest.mark.parametrize("name", ["wacnn", "segpic"])
+def test_the_benchmark_knows_the_published_arrangement(name, capsys):
+    from codec.cli import main
+
+    assert main(["bench", f"model={name}", *TINY_SEGPIC]) == 0
+    output = capsys.readouterr().out
+    assert "training step" in output and "published" in output and ("DPSConv" in output) == (name == "segpic")
+
+
+def test_the_benchmark_counts_memory_of_each_side_alone():
+    """Whatever the process that asks for it has held before."""
+    from hydra import compose, initialize_config_module
+
+    from codec.commands.bench import measure
+
+    ballast = bytearray(2**30)
+    ballast[::4096] = b"\1" * 2**18  # which makes it resident
+    with initialize_config_module("conf", version_base="1.3"):
+        rows = measure(compose("bench", ["model=segpic", *TINY_SEGPIC, "crop=256"]))
+    del ballast
+    ours, theirs = rows["DPSConv"].memory
+    assert 0 < 2 * ours < theirs
+    ours, theirs = rows["training step"].memory
+    assert 0 < ours < theirs
