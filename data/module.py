@@ -22,9 +22,7 @@ from data.testsets import TestImage, load_test_set
 class CropDataset(Dataset[Tensor]):
     """The crop of each key (step, place), from a mixture of sources drawn by weight."""
 
-    def __init__(
-        self, sources: Mapping[str, Source], weights: Mapping[str, float], crop: int, batch_size: int, seed: int
-    ):
+    def __init__(self, sources: Mapping[str, Source], weights: Mapping[str, float], crop: int, batch_size: int, seed: int):
         if sources.keys() != weights.keys() or any(w <= 0 for w in weights.values()):
             raise UserError(
                 f"data.weights={dict(weights)} for the sources {list(sources)}; expected a positive weight for each; "

@@ -29,9 +29,7 @@ def _folder(root: Path) -> list[TestImage]:
     paths = [path.relative_to(root) for path in list_images(root)]
     uses = Counter(path.with_suffix("") for path in paths)
     names = [path if uses[path.with_suffix("")] > 1 else path.with_suffix("") for path in paths]
-    return [
-        TestImage(name.as_posix(), partial(read_image, root / path)) for name, path in zip(names, paths, strict=True)
-    ]
+    return [TestImage(name.as_posix(), partial(read_image, root / path)) for name, path in zip(names, paths, strict=True)]
 
 
 def load_test_set(name: str, root: Path) -> list[TestImage]:

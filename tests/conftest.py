@@ -134,7 +134,5 @@ def decode_in_another_process(folder: Path, names: Sequence[str]) -> None:
     That holds y_hat, the prototypes or None, the picture and the seconds that it took.
     """
     environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    done = subprocess.run(
-        [sys.executable, "-c", DECODE, folder, *names], capture_output=True, text=True, env=environment
-    )
+    done = subprocess.run([sys.executable, "-c", DECODE, folder, *names], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr

@@ -151,6 +151,7 @@ class Coder:
         z_hat = torch.round(z - medians) + medians
         rated = z_hat if self.noise is None else z + self.noise
         for channel in range(z.size(1)):
+
             def cumulative(v: Tensor, channel: int = channel) -> Tensor:
                 v = v[None]
                 widths = (1, 3, 3, 3, 3, 1)

@@ -105,9 +105,7 @@ def _check_overhead(encoded: Encoded, path: Path) -> None:
         )
 
 
-def load_measures(
-    names: Sequence[str], settings: Mapping[str, Any], pictures: Sequence[TestImage], dataset: str
-) -> Measures:
+def load_measures(names: Sequence[str], settings: Mapping[str, Any], pictures: Sequence[TestImage], dataset: str) -> Measures:
     """The measures that were asked for on `pictures`; those whose networks cannot be had are named.
 
     settings: conf's `perceptual`, the arguments of Measures. Raises UserError for what cannot be measured on the set.

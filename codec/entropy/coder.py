@@ -48,9 +48,7 @@ class LatentCoder(Protocol):
         """
         ...
 
-    def gaussian(
-        self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianConditional
-    ) -> Tensor:
+    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianConditional) -> Tensor:
         """y_hat [B, C, h, w] of stream `name`; scales and means (None: zero) [B, C, h, w]; y is None when reading."""
         ...
 
@@ -79,9 +77,7 @@ class RateEstimator:
         self._likelihoods: dict[str, list[Tensor]] = {}
         self._quantized: dict[str, list[Tensor]] = {}
 
-    def _estimate(
-        self, name: str, values: Tensor, centre: Tensor | None, likelihood: Callable[[Tensor], Tensor]
-    ) -> Tensor:
+    def _estimate(self, name: str, values: Tensor, centre: Tensor | None, likelihood: Callable[[Tensor], Tensor]) -> Tensor:
         """What the decoder gets of `values`, whose likelihoods are noted; centre: what rounding leaves where it is."""
         nearest = rounded(values) if centre is None else rounded(values - centre) + centre
         noisy = nearest if self.noise is None else values + self.noise(values)
@@ -122,9 +118,7 @@ class RateEstimator:
 
             return self._estimate(name, z, density.medians().to(z)[:, None, None], likelihood)
 
-    def gaussian(
-        self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianConditional
-    ) -> Tensor:
+    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianConditional) -> Tensor:
         assert y is not None
         with torch.autocast(y.device.type, enabled=False):
             y, scales = at_least_float32(y), at_least_float32(scales)
@@ -199,9 +193,7 @@ class StreamWriter(_SymbolCoder):
         symbols = self._write(name, z - medians, self._channel_indices(shape), self._tables[name])
         return self._values(symbols, (1, *shape), medians, z)
 
-    def gaussian(
-        self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianConditional
-    ) -> Tensor:
+    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianConditional) -> Tensor:
         assert y is not None and y.size(0) == 1
         indices = self._scale_indices(scales)
         symbols = self._write(name, y if means is None else y - means, indices, self._tables["gaussian"])
@@ -233,9 +225,7 @@ class StreamReader(_SymbolCoder):
         medians = density.medians()[:, None, None]
         return self._values(symbols, (1, *shape), medians, medians)
 
-    def gaussian(
-        self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianConditional
-    ) -> Tensor:
+    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianConditional) -> Tensor:
         assert y is None
         symbols = self._reader.read(self._scale_indices(scales), self._tables["gaussian"])
         self._note(symbols)

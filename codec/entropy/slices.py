@@ -38,9 +38,7 @@ class ChannelContext(nn.Module):
         self.scales = nn.ModuleList(_parameter_net(inputs, M) for inputs in seen)
         self.residuals = nn.ModuleList(_parameter_net(inputs + M // SLICES, M) for inputs in seen)
 
-    def code(
-        self, coder: LatentCoder, y: Tensor | None, scales: Tensor, means: Tensor, prior: GaussianConditional
-    ) -> Tensor:
+    def code(self, coder: LatentCoder, y: Tensor | None, scales: Tensor, means: Tensor, prior: GaussianConditional) -> Tensor:
         """y_hat [B, M, h, w] of stream "y"; scales and means: what side information says of them, [B, M, h, w]."""
         slices = [None] * SLICES if y is None else y.chunk(SLICES, dim=1)
         decoded: list[Tensor] = []

@@ -24,9 +24,7 @@ FORMAT = 1
 SHIPPED = Path(__file__).parents[1] / "shipped" / "mean_scale.safetensors"
 
 # Ballé 2018's ladder of scales: 64 from 0.11 to 256, evenly spaced in log.
-SCALE_TABLE = torch.logspace(
-    torch.log2(torch.tensor(0.11, dtype=torch.float64)).item(), 8, 64, base=2.0, dtype=torch.float64
-)
+SCALE_TABLE = torch.logspace(torch.log2(torch.tensor(0.11, dtype=torch.float64)).item(), 8, 64, base=2.0, dtype=torch.float64)
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,7 @@ class SAL(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.scale_and_shift = nn.Sequential(
-            nn.Conv2d(channels, channels, 1), GELU(), nn.Conv2d(channels, 2 * channels, 1)
-        )
+        self.scale_and_shift = nn.Sequential(nn.Conv2d(channels, channels, 1), GELU(), nn.Conv2d(channels, 2 * channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = self.scale_and_shift[:-1](x)
@@ -76,8 +74,7 @@ class DKG(nn.Module):
         assert self.taps.bias is not None
         biases = self.taps.bias.view(channels, TAPS).unbind(1)
         return [
-            F.conv2d(features, weight, bias, padding=1, groups=channels)
-            for weight, bias in zip(weights, biases, strict=True)
+            F.conv2d(features, weight, bias, padding=1, groups=channels) for weight, bias in zip(weights, biases, strict=True)
         ]
 
     def _mixed(self, x: Tensor, prototypes: Tensor, partition: Partition) -> Tensor:

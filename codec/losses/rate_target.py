@@ -36,9 +36,7 @@ class RateTarget:
     Raises UserError for a target or weights that steer nowhere.
     """
 
-    def __init__(
-        self, target_bpp: float, above: float, below: float, weight_schedule: Schedule, target_schedule: Schedule
-    ):
+    def __init__(self, target_bpp: float, above: float, below: float, weight_schedule: Schedule, target_schedule: Schedule):
         if not target_bpp > 0 or not math.isfinite(target_bpp):
             raise UserError(f"target_bpp={target_bpp}; expected a positive number of bits per pixel; set target_bpp")
         if not 0 <= below < above < math.inf:

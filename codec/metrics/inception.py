@@ -64,6 +64,5 @@ def _inception(path: Path | None) -> nn.Module:
         return FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=str(path))
     except RuntimeError:
         raise UserError(
-            f"{path} holds other weights than torch-fidelity's Inception; expected {Path(URL_INCEPTION_V3).name}; "
-            f"{REMEDY}"
+            f"{path} holds other weights than torch-fidelity's Inception; expected {Path(URL_INCEPTION_V3).name}; {REMEDY}"
         ) from None

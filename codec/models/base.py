@@ -89,9 +89,7 @@ class Codec(nn.Module):
         """x_hat [B, 3, H, W], unclamped, of the quantised latents."""
         return self.g_s(latents.y_hat)
 
-    def code_latents(
-        self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], partition: Partition | None
-    ) -> Latents:
+    def code_latents(self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], partition: Partition | None) -> Latents:
         """What the decoder has.
 
         y: the analysis, None when reading. size: (h, w) of the latent. partition: the regions, of a codec that adapts to them.

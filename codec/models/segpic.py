@@ -85,9 +85,7 @@ class SegPIC(HyperpriorCodec):
     stride = 64
     straight_through = ("p1", "p2", "y", "z")
 
-    def __init__(
-        self, N: int, M: int, grid: int = 4, attention: bool = True, context: bool = True, inverse_gdn: bool = False
-    ):
+    def __init__(self, N: int, M: int, grid: int = 4, attention: bool = True, context: bool = True, inverse_gdn: bool = False):
         super().__init__(N=N, M=M, grid=grid, attention=attention, context=context, inverse_gdn=inverse_gdn)
         check_widths(N, M)
         check_grid(self.grid)
@@ -96,9 +94,7 @@ class SegPIC(HyperpriorCodec):
             _down(PictureConv2d(3, N, 5, 2, padding=2)), _down(conv(N, N)), *attention_blocks(attention, N, LARGE_WINDOW)
         )
         self.g_a2 = nn.Sequential(_down(conv(N, N)), _down(conv(N, M)), *attention_blocks(attention, M, SMALL_WINDOW))
-        self.g_s0 = nn.Sequential(
-            *attention_blocks(attention, M, SMALL_WINDOW), _up(M, N, inverse_gdn), _up(N, N, inverse_gdn)
-        )
+        self.g_s0 = nn.Sequential(*attention_blocks(attention, M, SMALL_WINDOW), _up(M, N, inverse_gdn), _up(N, N, inverse_gdn))
         self.g_s1 = nn.Sequential(
             *attention_blocks(attention, N, LARGE_WINDOW), _up(N, N, inverse_gdn), _up(N, picture, inverse_gdn),
             PictureConv2d(picture, 3, 1),
@@ -132,9 +128,7 @@ class SegPIC(HyperpriorCodec):
         yield "p2", self.p2.entropy_bottleneck
         yield from super().densities()
 
-    def code_latents(
-        self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], partition: Partition | None
-    ) -> Latents:
+    def code_latents(self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], partition: Partition | None) -> Latents:
         assert partition is not None
         fine, coarse = partition.at(FINE), partition.at(COARSE)
         p1_hat = self.p1.code(coder, "p1", y, fine)

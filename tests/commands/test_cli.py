@@ -40,8 +40,13 @@ def test_imports_point_one_way():
         "codec.losses": ["codec.types", "codec.metrics", "codec.optim.schedules"],
         "codec.metrics": ["codec.types"],
         "codec.modules": [
-            "codec.types", "codec.losses", "codec.models.base", "codec.models.discriminator", "codec.entropy.coder",
-            "codec.optim.schedules", "codec.optim.optimizers",
+            "codec.types",
+            "codec.losses",
+            "codec.models.base",
+            "codec.models.discriminator",
+            "codec.entropy.coder",
+            "codec.optim.schedules",
+            "codec.optim.optimizers",
         ],
         "data": ["codec.types"],
     }

@@ -82,4 +82,3 @@ def test_a_run_from_photographs_and_maps_to_a_bundle(shared, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "making 32 region maps in maps" in done.stdout and (tmp_path / "run" / "codec.safetensors").is_file()
     assert len(list(tmp_path.glob("maps/*.png"))) == 32 and (tmp_path / "run" / "results" / "photographs.json").is_file()
-

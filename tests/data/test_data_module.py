@@ -33,9 +33,7 @@ def first(data, count=5):
 
 
 def at(data, step=0, rank=0, world=1, accumulate=1):
-    data.trainer = SimpleNamespace(
-        global_step=step, global_rank=rank, world_size=world, accumulate_grad_batches=accumulate
-    )
+    data.trainer = SimpleNamespace(global_step=step, global_rank=rank, world_size=world, accumulate_grad_batches=accumulate)
     return data
 
 
@@ -113,9 +111,7 @@ class _Numbered:
 def test_a_file_that_breaks_later_is_one_line(folder, tmp_path, num_workers):
     path = tmp_path / "cut.png"
     path.write_bytes((folder / "0.png").read_bytes())
-    data = ImageDataModule(
-        {"folder": Folder(tmp_path, 64)}, {"folder": 1.0}, 4, 64, num_workers, 1, "folder", str(tmp_path)
-    )
+    data = ImageDataModule({"folder": Folder(tmp_path, 64)}, {"folder": 1.0}, 4, 64, num_workers, 1, "folder", str(tmp_path))
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(UserError, match=r"^[^\n]*cut.png[^\n]*$"):
         first(data, 1)

@@ -123,9 +123,7 @@ def test_a_killed_run_is_taken_up_to_the_same_files(root, straight, tmp_path, pr
 def test_a_kill_loses_no_map_that_was_finished(root, straight, tmp_path):
     """However far the process that counts them is behind those that make them: here it stands still."""
     source = Stripes(tmp_path, seconds=0.05)
-    run = multiprocessing.get_context("fork").Process(
-        target=make_maps, args=(source, root, NAMES), kwargs={"processes": 4}
-    )
+    run = multiprocessing.get_context("fork").Process(target=make_maps, args=(source, root, NAMES), kwargs={"processes": 4})
     run.start()
     while not num_recorded(tmp_path):
         time.sleep(0.002)

@@ -86,9 +86,7 @@ def first(data, count=5):
 
 
 def same(ours, theirs):
-    return all(
-        torch.equal(a.image, b.image) and torch.equal(a.regions, b.regions) for a, b in zip(ours, theirs, strict=True)
-    )
+    return all(torch.equal(a.image, b.image) and torch.equal(a.regions, b.regions) for a, b in zip(ours, theirs, strict=True))
 
 
 def is_dense(ids):

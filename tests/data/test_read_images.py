@@ -29,9 +29,7 @@ def test_rgb_is_read_as_it_is(tmp_path):
         assert np.array_equal(pixels(tmp_path / name), COLOURS)
 
 
-@pytest.mark.parametrize(
-    "orientation, turned", [(3, COLOURS[::-1, ::-1]), (6, np.rot90(COLOURS, -1)), (2, COLOURS[:, ::-1])]
-)
+@pytest.mark.parametrize("orientation, turned", [(3, COLOURS[::-1, ::-1]), (6, np.rot90(COLOURS, -1)), (2, COLOURS[:, ::-1])])
 def test_exif_orientation_is_applied(tmp_path, orientation, turned):
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -86,9 +84,7 @@ def test_cmyk_is_brought_to_rgb(tmp_path):
     assert np.abs(pixels(tmp_path / "a.jpg").astype(int) - (255, 0, 0)).max() < 12
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"no picture at all", b"\x89PNG\r\n\x1a\n" + bytes(40), b"RIFF\0\0\0\0WEBPVP8 "]
-)
+@pytest.mark.parametrize("content", [b"", b"no picture at all", b"\x89PNG\r\n\x1a\n" + bytes(40), b"RIFF\0\0\0\0WEBPVP8 "])
 def test_a_file_that_is_no_picture_is_one_line(tmp_path, content):
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(UserError, match="a.png") as caught:

@@ -15,9 +15,7 @@ def test_real_lpips_of_photographs(shared):
     """The two values of the shared folder's README, of the lpips package with inputs in [-1, 1]."""
     measure = Lpips("squeeze", str(shared / "weights" / "squeezenet1_1_features.pth"))
     assert measure.name == "lpips_squeeze"
-    first, second = (
-        pil_to_tensor(Image.open(shared / "images" / "kodak" / f"kodim0{i}.png"))[None] / 255 for i in (1, 2)
-    )
+    first, second = (pil_to_tensor(Image.open(shared / "images" / "kodak" / f"kodim0{i}.png"))[None] / 255 for i in (1, 2))
     assert float(measure(first, second)) == pytest.approx(0.66767, abs=1e-4)
     assert float(measure(first, first.flip(-1))) == pytest.approx(0.40335, abs=1e-4)
 

@@ -54,9 +54,7 @@ def test_clocks_count_batches(tmp_path):
 
 def test_a_row_explains_the_step(tmp_path):
     fit(tiny_module("adversarial"), tmp_path, 4, batch_size=4)
-    first, last = (
-        {key.removeprefix("train/"): float(value) for key, value in row.items() if value} for row in rows(tmp_path)
-    )
+    first, last = ({key.removeprefix("train/"): float(value) for key, value in row.items() if value} for row in rows(tmp_path))
     for row in (first, last):
         expected = 0.0023 * row["distortion"] + row["rate_weight"] * row["bpp"]
         expected += row["lpips_squeeze_random"] + 0.15 * row["generator_loss"]

@@ -49,9 +49,7 @@ class RecordRates(lightning.Callback):
         self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
 
-def fit(
-    folder, steps, *, resume=None, workers=0, schedule=None, extra=(), stop_at=None, seed=3, val_every=4, method="muon"
-):
+def fit(folder, steps, *, resume=None, workers=0, schedule=None, extra=(), stop_at=None, seed=3, val_every=4, method="muon"):
     """A tiny hyperprior after `steps` steps, or stopped at an earlier one; checkpoints every 5 steps in folder."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
@@ -175,9 +173,7 @@ def assert_bf16_follows_fp32(codec, crops):
     assert torch.cosine_similarity(gradient, low_gradient, dim=0) > 0.99
 
 
-needs_bf16 = pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU does not multiply bf16"
-)
+needs_bf16 = pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU does not multiply bf16")
 
 
 def photographic_crops(count, seed):
