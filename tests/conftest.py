@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -13,7 +14,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from codec.optim.optimizers import MuonAdam
+
 REPOSITORY = Path(__file__).resolve().parents[1]
+OPTIMIZERS = {"adam": partial(torch.optim.Adam, fused=True), "muon": MuonAdam}
 MODEL_NAMES = ["factorized", "hyperprior", "mean_scale"]
 
 

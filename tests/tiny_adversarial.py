@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning
 import torch
+from conftest import OPTIMIZERS
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
@@ -24,7 +25,7 @@ from codec.models.discriminator import Discriminator
 from codec.modules.adversarial import AdversarialModule
 from codec.modules.base import CodecModule
 from codec.modules.rate_distortion import RateDistortionModule
-from codec.optim.schedules import Milestones, Schedule, Warmup
+from codec.optim.schedules import FirstBatches, Milestones, Schedule
 from codec.runs.tracking import MetricsCsv
 from codec.types import Batch
 from data.module import ImageDataModule
@@ -85,8 +86,14 @@ class CountRegions(lightning.Callback):
 
 
 def tiny_module(
-    kind: str, *, accumulate: int = 1, target: float = 0.5, schedule: Schedule | None = None, **settings: Any
-) -> CodecModule:
+    kind: str,
+    *,
+    accumulate: int = 1,
+    target: float = 0.5,
+    schedule: Schedule | None = None,
+    method: str = "adam",
+    **settings: Any,
+) -> CodecModule:  # fmt: skip
     """A small codec that steers to a rate within a few steps of where it begins: SegPIC where `kind` is regions, else HiFiC."""
     torch.manual_seed(0)
     if kind == "regions":
@@ -95,9 +102,9 @@ def tiny_module(
         codec, perceptual = build_model("hific", **WIDTHS), Lpips("squeeze", "random")
         with torch.no_grad():
             codec.g_a[-1].weight.mul_(8)  # latents that do not all round to 0
-    rate_target = RecordedTarget(target, 2.0, 0.0625, Warmup(3, 0.5), Warmup(3, 1.4286))
+    rate_target = RecordedTarget(target, 2.0, 0.0625, FirstBatches(3, 0.5), FirstBatches(3, 1.4286))
     loss = RateDistortion(mse_255, 0.0023, rate_target, perceptual)
-    settings = {"method": "adam", "lr": 1e-3, "quantiles_lr": 1e-3, "clip_norm": 1.0, "seed": 3} | settings
+    settings = {"optimizer": OPTIMIZERS[method], "lr": 1e-3, "quantiles_lr": 1e-3, "clip_norm": 1.0, "seed": 3} | settings
     schedule = schedule or Milestones([6], 0.5)
     if kind != "adversarial":
         return RateDistortionModule(codec, loss, schedule, **settings)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import lightning
 import numpy as np
 import torch
-from conftest import picture
+from conftest import OPTIMIZERS, picture
 from lightning.pytorch.loggers import Logger
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -51,7 +51,7 @@ def fit(
     torch.manual_seed(0)
     module = RateDistortionModule(
         build_model("factorized", N=4, M=6), RateDistortion(mse_255, 0.01), schedule or Schedule(),
-        method="adam", lr=1e-2, quantiles_lr=1e-2, clip_norm=1.0, seed=3,
+        optimizer=OPTIMIZERS["adam"], lr=1e-2, quantiles_lr=1e-2, clip_norm=1.0, seed=3,
     )  # fmt: skip
     trainer = lightning.Trainer(
         accelerator="cpu", max_steps=steps, max_epochs=-1, val_check_interval=VAL_EVERY * accumulate,

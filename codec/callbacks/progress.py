@@ -15,12 +15,11 @@ QUIET_SECONDS = 15.0  # between lines where the output is no terminal
 class ShowProgress(Callback):
     """One line that is redrawn on a terminal, plain lines elsewhere; silent on all ranks but the first.
 
-    Values are those that the module logged last, so nothing here waits for the device at other steps.
-    batch_size: pictures of one batch, over all ranks.
+    Values are those that the module logged last, so nothing here waits for the device at other steps. The speed counts the
+    pictures of all ranks, of which the DataModule knows.
     """
 
-    def __init__(self, batch_size: int):
-        self.batch_size = batch_size
+    def __init__(self) -> None:
         self._bar: Progress | None = None
         self._said = 0.0
 
@@ -42,7 +41,8 @@ class ShowProgress(Callback):
             return
         now = time.monotonic()
         rate = (step - self._first) / (now - self._begun)
-        values, images = trainer.callback_metrics, rate * self.batch_size * trainer.accumulate_grad_batches
+        batch_size = trainer.datamodule.batch_size  # type: ignore[attr-defined]
+        values, images = trainer.callback_metrics, rate * batch_size * trainer.accumulate_grad_batches
         text = (
             f"{values['train/bpp']:.3f} bpp  {values['train/psnr']:.2f} dB  {images:.0f} images/s  "
             f"{timedelta(seconds=round((trainer.max_steps - step) / rate))} left"

@@ -13,7 +13,6 @@ from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 from codec.runs.tracking import log_picture
 from codec.types import Batch
 
-NUM_PICTURES = 3
 LINE = 22  # pixels below a picture for its caption
 
 
@@ -29,22 +28,24 @@ def _with_caption(picture: Tensor, caption: str) -> Image.Image:
 class SaveReconstructions(Callback):
     """The first validation pictures: original and reconstruction as PNG (the latest stays) and to the loggers.
 
-    folder: where the PNG files go. Captions hold the step, the estimated bpp and the PSNR; the axis is the step.
+    They go below the trainer's default_root_dir, to report/reconstructions. Captions hold the step, the estimated bpp and the
+    PSNR; the axis is the step.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, num_pictures: int = 3):
+        self.num_pictures = num_pictures
 
     def on_validation_batch_end(
         self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Batch,
         batch_idx: int, dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
-        if not trainer.is_global_zero or batch_idx >= NUM_PICTURES:
+        if not trainer.is_global_zero or batch_idx >= self.num_pictures:
             return
         pair = torch.cat((batch.image[0], outputs["x_hat"][0].to(batch.image)), dim=-1)
         picture = pair.clamp(0, 1).mul(255).round().to(torch.uint8).cpu()
         caption = f"step {trainer.global_step}: {float(outputs['bpp']):.3f} bpp, {float(outputs['psnr']):.2f} dB"
         sheet = _with_caption(picture, caption)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        sheet.save(self.folder / f"validation_{batch_idx}.png")
+        path = Path(trainer.default_root_dir) / "report" / "reconstructions" / f"validation_{batch_idx}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(path)
         log_picture(trainer.loggers, f"val/picture_{batch_idx}", pil_to_tensor(sheet), caption, trainer.global_step)

@@ -43,7 +43,7 @@ from codec.runs.folder import RunFolder, run_name
 from codec.runs.slurm import check_tasks
 from codec.runs.tracking import is_first_rank, make_loggers
 from codec.training.memory import keep_freed_memory
-from codec.training.warm_start import find_start, start_from
+from codec.training.start import find_start, start_from
 from codec.types import UserError
 from data.module import ImageDataModule
 from data.testsets import load_test_set

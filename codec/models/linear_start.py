@@ -16,7 +16,6 @@ from codec.entropy.density import FactorizedDensity
 from codec.layers.gdn import GDN
 from codec.models.base import Codec
 from codec.models.hyperprior import FactorizedPrior, ScaleHyperprior
-from codec.types import UserError
 
 # Filters without a component start small, so that they neither disturb the transform nor stay dead.
 SPARE_GAIN = 0.05
@@ -44,15 +43,19 @@ def _principal_components(patches: Tensor, keep: int) -> tuple[Tensor, Tensor]:
     return (basis * largest.sign()).float(), values.flip(0)[:keep].clamp(min=1e-12).sqrt().float()
 
 
+def can_start_as_transform_codec(codec: Codec) -> bool:
+    """Whether the transforms are Ballé's four stages."""
+    return isinstance(codec, (FactorizedPrior, ScaleHyperprior))
+
+
 @torch.no_grad()
 def start_as_transform_codec(codec: Codec, crops: Tensor, lmbda: float) -> None:
     """Set the weights of `codec` in place from crops [n, 3, H, W] in [0, 1], sides multiples of 16.
 
     lmbda: weight of 255^2 MSE against bits per pixel, which fixes the quantisation step.
-    Raises UserError for a codec whose transforms are not Ballé's four stages.
+    The codec is one of can_start_as_transform_codec.
     """
-    if not isinstance(codec, (FactorizedPrior, ScaleHyperprior)):
-        raise UserError(f"init=pca for {type(codec).__name__}, whose transforms are not Ballé's four stages; set init=random")
+    assert can_start_as_transform_codec(codec)
     stages = [layer for layer in codec.g_a.children() if isinstance(layer, nn.Conv2d)]
     mirrors = [layer for layer in codec.g_s.children() if isinstance(layer, nn.ConvTranspose2d)][::-1]
     norms = [layer for layer in codec.g_a.children() if isinstance(layer, GDN)]

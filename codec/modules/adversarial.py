@@ -19,7 +19,6 @@ from codec.losses.rate_distortion import RateDistortion
 from codec.models.base import Codec
 from codec.models.discriminator import Discriminator
 from codec.modules.base import CodecModule
-from codec.optim.optimizers import MuonAdam
 from codec.optim.schedules import Schedule
 from codec.types import Batch, UserError
 
@@ -56,8 +55,8 @@ class AdversarialModule(CodecModule):
         self._discriminator_grad_norm: Tensor | None = None
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        of_discriminator = self._groups(list(self.discriminator.parameters()), self.discriminator_lr)
-        return [self._codec_optimizer(), MuonAdam(of_discriminator)]
+        of_discriminator = {"params": list(self.discriminator.parameters()), "lr": self.discriminator_lr, "of": "networks"}
+        return [self._codec_optimizer(), self.make_optimizer([of_discriminator])]
 
     def _scheduled_groups(self) -> Iterable[tuple[dict[str, Any], float]]:
         of_discriminator = [(group, self.discriminator_lr) for group in self.trainer.optimizers[1].param_groups]

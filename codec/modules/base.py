@@ -1,6 +1,6 @@
 """What the trainings of a codec share: its optimizer, steps that are skipped, validation, schedules, logs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import lightning
@@ -11,11 +11,14 @@ from torch.optim import Optimizer
 from codec.entropy.coder import Noise, uniform_noise
 from codec.losses.rate_distortion import LossTerms, RateDistortion
 from codec.models.base import Codec
-from codec.optim.optimizers import MuonAdam
 from codec.optim.schedules import Schedule
 from codec.types import Batch, CodecOutput, UserError
 
 MAX_SKIPPED_IN_A_ROW = 10
+
+
+ParameterGroups = list[dict[str, Any]]
+"""What an optimizer takes: `params` and `lr` of each group, and whose they are (`of`: networks or quantiles)."""
 
 
 def _gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
@@ -29,7 +32,8 @@ class CodecModule(lightning.LightningModule):
     auxiliary loss moves nothing but the quantiles, and nothing else moves them. A step whose gradient is not finite is
     skipped on the device.
 
-    method: "adam" as in the papers, or "muon" for the weights of the convolutions and Adam for the rest; of all networks.
+    optimizer: makes the optimizer of some parameter groups; of all networks. One that honours `found_inf`, as torch's fused
+    ones do, skips a step without a wait for the device.
     lr, quantiles_lr: of the networks and densities, and of the quantiles; schedule acts on the first alone.
     clip_norm: limit on the gradient norm of all but the quantiles, or None.
     noise: where the noise of training comes from.
@@ -41,7 +45,7 @@ class CodecModule(lightning.LightningModule):
         loss: RateDistortion,
         schedule: Schedule,
         *,
-        method: str,
+        optimizer: Callable[[ParameterGroups], Optimizer],
         lr: float,
         quantiles_lr: float,
         clip_norm: float | None,
@@ -52,9 +56,7 @@ class CodecModule(lightning.LightningModule):
         self.codec = codec
         self.loss = loss
         self.schedule = schedule
-        if method not in ("adam", "muon"):
-            raise UserError(f"optim.method={method}; expected adam or muon; set optim.method")
-        self.method = method
+        self.make_optimizer = optimizer
         self.lr, self.quantiles_lr, self.clip_norm = lr, quantiles_lr, clip_norm
         self.seed = seed
         self.noise = noise
@@ -66,28 +68,18 @@ class CodecModule(lightning.LightningModule):
         self.first_skipped_step: Tensor
         self._grad_norm: Tensor | None = None
 
-    def _codec_optimizer(self) -> MuonAdam:
+    def _codec_optimizer(self) -> Optimizer:
         quantiles = [density.quantiles for _, density in self.codec.densities()]
         of_quantiles = {id(p) for p in quantiles}
         others = [p for p in self.codec.parameters() if p.requires_grad and id(p) not in of_quantiles]
-        # The quantiles are the last group.
-        return MuonAdam([*self._groups(others, self.lr), {"params": quantiles, "lr": self.quantiles_lr}])
-
-    def _groups(self, parameters: Sequence[nn.Parameter], lr: float) -> list[dict[str, Any]]:
-        """The parameters of a network as groups of MuonAdam: Adam's, and Muon's where the method is that and has some.
-
-        As Jordan 2024: layers that read or write a picture are Adam's; so are depthwise ones, which are no matrices.
-        """
-        convolutions = [p for p in parameters if self.method == "muon" and p.ndim == 4 and min(p.shape[:2]) > 3]
-        of_convolutions = {id(p) for p in convolutions}
-        groups: list[dict[str, Any]] = [{"params": [p for p in parameters if id(p) not in of_convolutions], "lr": lr}]
-        if convolutions:
-            groups.append({"params": convolutions, "lr": lr, "muon": True})
-        return groups
+        return self.make_optimizer([
+            {"params": others, "lr": self.lr, "of": "networks"},
+            {"params": quantiles, "lr": self.quantiles_lr, "of": "quantiles"},
+        ])  # fmt: skip
 
     def _scheduled_groups(self) -> Iterable[tuple[dict[str, Any], float]]:
         """The parameter groups on which the schedule acts, with their learning rates at a factor of 1."""
-        return [(group, self.lr) for group in self.trainer.optimizers[0].param_groups[:-1]]
+        return [(group, self.lr) for group in self.trainer.optimizers[0].param_groups if group["of"] == "networks"]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Noise as a function of (seed, step, rank): a resumed run draws what an uninterrupted one does.
@@ -98,8 +90,11 @@ class CodecModule(lightning.LightningModule):
 
     def _clip_codec(self, optimizer: Optimizer) -> Tensor:
         """Clip the codec's gradients; whether the step is skipped, as a bool on the device."""
-        *groups, quantiles = (group["params"] for group in optimizer.param_groups)
-        self._grad_norm, bad = self._clip(optimizer, [p for group in groups for p in group], quantiles)
+        networks, quantiles = (
+            [p for group in optimizer.param_groups if group["of"] == whose for p in group["params"]]
+            for whose in ("networks", "quantiles")
+        )
+        self._grad_norm, bad = self._clip(optimizer, networks, quantiles)
         return bad
 
     def _clip(
@@ -110,9 +105,12 @@ class CodecModule(lightning.LightningModule):
         bad = ~torch.isfinite(norm + _gradient_norm(unclipped))
         if self.clip_norm is not None:
             nn.utils.clip_grads_with_norm_(networks, self.clip_norm, norm)
-        # The optimizer leaves parameters, moments and its own clock alone where found_inf is 1.
-        optimizer.grad_scale = None  # type: ignore[attr-defined]
-        optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
+        if getattr(optimizer, "_step_supports_amp_scaling", False):
+            # The optimizer leaves parameters, moments and its own clock alone where found_inf is 1.
+            optimizer.grad_scale = None  # type: ignore[attr-defined]
+            optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
+        elif bad:  # a wait for the device
+            optimizer.zero_grad()  # to None: there is nothing to step along
         return norm, bad
 
     def _count_skipped(self, bad: Tensor) -> None:

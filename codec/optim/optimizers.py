@@ -4,7 +4,7 @@ From the same start, 900 steps of 8 crops of 128^2: the validation loss of the s
 and 1.082 with Adam.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -38,8 +38,20 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     return product @ x
 
 
+def _split(group: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A parameter group as Adam's part and Muon's, where there is one.
+
+    As Jordan 2024: layers that read or write a picture are Adam's; so are depthwise ones, which are no matrices.
+    """
+    convolutions = [p for p in group["params"] if p.ndim == 4 and min(p.shape[:2]) > 3]
+    of_convolutions = {id(p) for p in convolutions}
+    yield group | {"params": [p for p in group["params"] if id(p) not in of_convolutions], "muon": False}
+    if convolutions:
+        yield group | {"params": convolutions, "muon": True}
+
+
 class MuonAdam(Adam):
-    """Fused Adam, except for the groups marked `muon`: they step along their orthogonalised momentum.
+    """Fused Adam, except for the weights of convolutions: they step along their orthogonalised momentum.
 
     A weight [a, b, h, w] counts as the matrix [a, b h w]. As with fused Adam, a step with `found_inf` set to 1 leaves
     weights and moments alone.
@@ -48,9 +60,7 @@ class MuonAdam(Adam):
     found_inf: Tensor
 
     def __init__(self, groups: Iterable[dict[str, Any]]):
-        super().__init__(groups, fused=True)
-        for group in self.param_groups:
-            group.setdefault("muon", False)
+        super().__init__([part for group in groups for part in _split(group)], fused=True)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]

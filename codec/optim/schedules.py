@@ -50,12 +50,12 @@ class Milestones(Schedule):
         return self.gamma ** sum(step >= milestone for milestone in self.milestones)
 
 
-class Warmup(Schedule):
+class FirstBatches(Schedule):
     """`factor` for the first `batches` steps, then 1 (HiFiC: half the rate weight, 0.20 / 0.14 of the target)."""
 
     def __init__(self, batches: int, factor: float):
         if batches < 0 or not factor > 0:
-            raise UserError(f"a warm-up of {batches} batches at {factor}; expected both positive; set rate_target")
+            raise UserError(f"a factor of {factor} for {batches} batches; expected both positive; set rate_target")
         self.batches, self.initial = batches, factor
 
     def factor(self, step: int) -> float:

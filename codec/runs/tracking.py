@@ -102,7 +102,7 @@ class WandbRun(Logger):
     offline: True, or WANDB_MODE=offline in the environment. config: the resolved configuration, as plain values.
     """
 
-    def __init__(self, folder: RunFolder, *, project: str, offline: bool, config: Mapping[str, Any]):
+    def __init__(self, folder: RunFolder, config: Mapping[str, Any], *, project: str, offline: bool):
         super().__init__()
         self.folder, self.project, self.offline, self.config = folder, project, offline, config
         self._run: Run | None = None
@@ -140,7 +140,7 @@ class WandbRun(Logger):
             except wandb.Error as error:
                 raise UserError(
                     f"logger=wandb: {' '.join(str(error).split())}; expected a login and a network; "
-                    "run `wandb login`, or set logger.offline=true"
+                    "run `wandb login`, or set logger.wandb.offline=true"
                 ) from error
             id_file.write_text(run.id)  # W&B's choice: an agent of a sweep has given the run its id
             run.define_metric("step")
@@ -177,16 +177,6 @@ def log_picture(loggers: Sequence[Logger], name: str, picture: Tensor, caption: 
             logger.experiment.add_image(name, picture, step)
 
 
-def make_loggers(choice: Mapping[str, Any], folder: RunFolder, config: Mapping[str, Any]) -> list[Logger]:
-    """metrics.csv, and what conf/logger chose beside it; on all ranks, of which only the first writes.
-
-    config: the resolved configuration, as plain values.
-    """
-    loggers: list[Logger] = [MetricsCsv(folder.metrics_file)]
-    if choice["name"] == "tensorboard":
-        loggers.append(TensorBoardLogger(folder.path, name="", version="tensorboard"))
-    elif choice["name"] == "wandb":
-        loggers.append(WandbRun(folder, project=choice["project"], offline=choice["offline"], config=config))
-    elif choice["name"] != "csv":
-        raise UserError(f"logger.name={choice['name']}; expected csv, tensorboard or wandb; set logger to one of them")
-    return loggers
+def tensorboard(folder: RunFolder, config: Mapping[str, Any]) -> TensorBoardLogger:
+    """Event files in the run directory; the configuration lies there already."""
+    return TensorBoardLogger(folder.path, name="", version="tensorboard")

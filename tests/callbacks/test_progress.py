@@ -20,7 +20,7 @@ LINES = re.compile(r"step (\d+) of 6  [\d.]+ bpp  [\d.]+ dB  \d+ images/s  \d+:\
 
 def test_lines_where_there_is_no_terminal(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
-    fit(RunFolder(tmp_path), 6, extra=[ShowProgress(2)], accumulate=2)
+    fit(RunFolder(tmp_path), 6, extra=[ShowProgress()], accumulate=2)
     assert [int(step) for step in LINES.findall(capsys.readouterr().out)] == [2, 4, 6]
 
 
@@ -33,7 +33,7 @@ def test_one_line_on_a_terminal_that_ends_with_the_run(tmp_path, capsys, monkeyp
             if trainer.global_step == 5:
                 raise KeyboardInterrupt
 
-    shown = ShowProgress(2)
+    shown = ShowProgress()
     with pytest.raises(SystemExit):
         fit(RunFolder(tmp_path), 6, extra=[shown, Breaks()])
     out = capsys.readouterr().out
@@ -43,13 +43,13 @@ def test_one_line_on_a_terminal_that_ends_with_the_run(tmp_path, capsys, monkeyp
 
 def test_nothing_on_other_ranks(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(lightning.Trainer, "is_global_zero", False)
-    fit(RunFolder(tmp_path), 2, extra=[ShowProgress(2)])
+    fit(RunFolder(tmp_path), 2, extra=[ShowProgress()])
     assert capsys.readouterr().out == ""
 
 
 def test_reconstructions_lie_beside_the_originals(tmp_path):
-    module = fit(RunFolder(tmp_path), 4, extra=[SaveReconstructions(tmp_path / "pictures")])
-    files = sorted((tmp_path / "pictures").iterdir())
+    module = fit(RunFolder(tmp_path), 4, extra=[SaveReconstructions()])
+    files = sorted((tmp_path / "report" / "reconstructions").iterdir())
     assert [file.name for file in files] == [f"validation_{number}.png" for number in range(NUM_VAL)]
     sheet, original = torch.from_numpy(np.array(Image.open(files[1]))).permute(2, 0, 1), picture(64, 192, 1)
     assert sheet.shape == (3, 64 + LINE, 2 * 192)

@@ -9,6 +9,7 @@ import lightning
 import numpy as np
 import pytest
 import torch
+from conftest import OPTIMIZERS
 from PIL import Image
 
 from codec.losses.rate_distortion import RateDistortion, mse_255
@@ -216,7 +217,14 @@ def test_training_makes_the_maps_of_a_small_set_once_and_hands_them_to_the_step(
             callbacks=[record], default_root_dir=tmp_path,
         )  # fmt: skip
         module = RateDistortionModule(
-            codec, RateDistortion(mse_255, 0.01), Schedule(), method="adam", lr=1e-3, quantiles_lr=1e-3, clip_norm=1.0, seed=1
+            codec,
+            RateDistortion(mse_255, 0.01),
+            Schedule(),
+            optimizer=OPTIMIZERS["adam"],
+            lr=1e-3,
+            quantiles_lr=1e-3,
+            clip_norm=1.0,
+            seed=1,
         )
         data = unprepared(root, regions)
         data.sample_crops(3)  # as a start from data does, before the trainer prepares anything

@@ -7,14 +7,14 @@ from conftest import picture
 from codec.losses.adversarial import discriminator_loss, generator_loss
 from codec.losses.rate_distortion import RateDistortion, mse_255
 from codec.losses.rate_target import RateTarget, make_rate_target
-from codec.optim.schedules import Schedule, Warmup
+from codec.optim.schedules import FirstBatches, Schedule
 from codec.types import CodecOutput, UserError
 
 X = picture(64, 64)[None] / 255
 
 
 def target(bpp=0.2, above=2.0, below=0.0625, batches=0):
-    return RateTarget(bpp, above, below, Warmup(batches, 0.5), Warmup(batches, 0.2 / 0.14))
+    return RateTarget(bpp, above, below, FirstBatches(batches, 0.5), FirstBatches(batches, 0.2 / 0.14))
 
 
 def output(noisy, quantized):
@@ -56,7 +56,7 @@ def test_mistakes_are_named():
             target(**arguments)
     assert make_rate_target(None, 2.0, 1.0, Schedule(), Schedule()) is None
     with pytest.raises(UserError, match="warm-up"):
-        Warmup(-1, 0.5)
+        FirstBatches(-1, 0.5)
 
 
 def test_the_gan_losses_are_cross_entropies_of_logits():

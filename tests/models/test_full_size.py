@@ -5,6 +5,7 @@ import importlib.util
 
 import pytest
 import torch
+from conftest import OPTIMIZERS
 from PIL import Image
 from tiny_adversarial import fit
 from torch import nn
@@ -19,18 +20,18 @@ from codec.metrics.perceptual import Lpips
 from codec.models import build_model
 from codec.models.discriminator import Discriminator
 from codec.modules.adversarial import AdversarialModule
-from codec.optim.schedules import Schedule, Warmup
+from codec.optim.schedules import FirstBatches, Schedule
 
 WIDTHS = {"N": 320, "M": 220, "C": 60, "num_blocks": 9}
 
 
 @pytest.mark.slow
 def test_one_step_of_each_network(tmp_path):
-    target = RateTarget(0.14, 2.0, 0.0625, Warmup(50_000, 0.5), Warmup(50_000, 0.2 / 0.14))
+    target = RateTarget(0.14, 2.0, 0.0625, FirstBatches(50_000, 0.5), FirstBatches(50_000, 0.2 / 0.14))
     module = AdversarialModule(
         build_model("hific", **WIDTHS), Discriminator(220, 64),
         RateDistortion(mse_255, 0.00234375, target, Lpips("alex", "random")), Schedule(),
-        beta=0.15, discriminator_lr=1e-4, method="adam", lr=1e-4, quantiles_lr=1e-4, clip_norm=None, seed=1,
+        beta=0.15, discriminator_lr=1e-4, optimizer=OPTIMIZERS["adam"], lr=1e-4, quantiles_lr=1e-4, clip_norm=None, seed=1,
     )  # fmt: skip
     before = {name: value.detach().clone() for name, value in module.named_parameters() if value.numel() < 1000}
     fit(module, tmp_path, 1, batch_size=2, limit_val_batches=0)

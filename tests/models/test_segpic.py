@@ -7,7 +7,7 @@ import lightning
 import plain
 import pytest
 import torch
-from conftest import live_slices, one_thread, picture
+from conftest import OPTIMIZERS, live_slices, one_thread, picture
 from torch.utils.data import DataLoader
 
 from codec.benchmark.published_arrangement import as_published
@@ -145,7 +145,7 @@ def test_validation_measures_the_grid_and_logs_the_masked_loss_beside_it(name):
     codec = live_slices(name)
     loss = RateDistortion(mse_255, 0.01)
     rates = {"lr": 1e-4, "quantiles_lr": 1e-3, "clip_norm": 1.0}
-    module = RateDistortionModule(codec, loss, Schedule(), method="adam", seed=0, **rates)
+    module = RateDistortionModule(codec, loss, Schedule(), optimizer=OPTIMIZERS["adam"], seed=0, **rates)
     batch = Batch(images(2), maps(3, 7))
     trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
     (values,) = trainer.validate(module, DataLoader([batch], batch_size=None), verbose=False)

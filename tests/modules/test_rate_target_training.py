@@ -4,6 +4,7 @@ import csv
 
 import pytest
 import torch
+from conftest import OPTIMIZERS
 from tiny_adversarial import fit
 
 from codec.losses.rate_distortion import RateDistortion, mse_255
@@ -24,7 +25,9 @@ def module(name, target_bpp):
     crops = torch.stack([Leaves(8, 96, 5).load(i) for i in range(8)])[..., :64, :64] / 255
     start_as_transform_codec(codec, crops, LMBDA)
     loss = RateDistortion(mse_255, LMBDA, RateTarget(target_bpp, 8.0, 0.25, Schedule(), Schedule()))
-    return RateDistortionModule(codec, loss, Schedule(), method="adam", lr=1e-3, quantiles_lr=1e-3, clip_norm=1.0, seed=3)
+    return RateDistortionModule(
+        codec, loss, Schedule(), optimizer=OPTIMIZERS["adam"], lr=1e-3, quantiles_lr=1e-3, clip_norm=1.0, seed=3
+    )
 
 
 def late_rate(name, target, folder):

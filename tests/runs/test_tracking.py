@@ -14,11 +14,11 @@ from wandb_file import history_rows, read_records
 from codec.callbacks.progress import ShowProgress
 from codec.callbacks.reconstructions import LINE, SaveReconstructions
 from codec.runs.folder import RunFolder
-from codec.runs.tracking import MetricsCsv, WandbRun, make_loggers
+from codec.runs.tracking import MetricsCsv, WandbRun, tensorboard
 from codec.types import UserError
 
 CONFIG = {"experiment_name": "tiny", "model": {"name": "factorized", "lmbda": 0.01}, "steps": 8}
-OFFLINE = {"name": "wandb", "project": "codec", "offline": True}
+OFFLINE = {"project": "codec", "offline": True}
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -70,8 +70,8 @@ def offline(tmp_path_factory):
     folder = RunFolder(tmp_path_factory.mktemp("run"))
 
     def train(*extra: lightning.Callback) -> None:
-        callbacks = [ShowProgress(2), SaveReconstructions(folder.report), *extra]
-        fit(folder, 8, loggers=make_loggers(OFFLINE, folder, CONFIG), extra=callbacks)
+        callbacks = [ShowProgress(), SaveReconstructions(), *extra]
+        fit(folder, 8, loggers=[MetricsCsv(folder.metrics_file), WandbRun(folder, CONFIG, **OFFLINE)], extra=callbacks)
 
     with pytest.raises(RuntimeError, match="killed"):
         train(Killed())
@@ -105,7 +105,7 @@ def test_wandb_offline_holds_what_the_log_holds_once(offline):
 def test_the_file_of_an_offline_run_is_whole_when_the_run_has_ended(tmp_path):
     folder, seen = RunFolder(tmp_path), set()
     for start in range(0, 10, 2):  # W&B's service closes a file when it finds the time; one that is whole says little
-        run = WandbRun(folder, project="codec", offline=True, config=CONFIG)
+        run = WandbRun(folder, CONFIG, **OFFLINE)
         for step in (start, start + 1):
             run.log_metrics({"train/bpp": 1.5}, step)
         run.finalize("success")
@@ -146,8 +146,8 @@ def test_tensorboard_holds_the_values_too(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     folder = RunFolder(tmp_path)
-    loggers = make_loggers({"name": "tensorboard"}, folder, CONFIG)
-    fit(folder, 4, loggers=loggers, extra=[SaveReconstructions(folder.report)])
+    loggers = [MetricsCsv(folder.metrics_file), tensorboard(folder, CONFIG)]
+    fit(folder, 4, loggers=loggers, extra=[SaveReconstructions()])
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     log = read(folder.metrics_file)
     for row in log:
@@ -164,13 +164,8 @@ def test_no_login_is_one_clear_error(tmp_path, monkeypatch):
         raise wandb.errors.UsageError("No API key configured.\nUse `wandb login` to log in.")
 
     monkeypatch.setattr(wandb, "init", refuse)
-    run = WandbRun(RunFolder(tmp_path), project="codec", offline=False, config=CONFIG)
-    with pytest.raises(UserError, match="logger.offline=true") as error:
+    run = WandbRun(RunFolder(tmp_path), CONFIG, project="codec", offline=False)
+    with pytest.raises(UserError, match="logger.wandb.offline=true") as error:
         _ = run.experiment
     assert "\n" not in str(error.value)
     assert not (tmp_path / "wandb_id").exists()
-
-
-def test_an_unknown_logger_is_refused(tmp_path):
-    with pytest.raises(UserError, match="expected csv, tensorboard or wandb"):
-        make_loggers({"name": "mlflow"}, RunFolder(tmp_path), CONFIG)

@@ -4,7 +4,7 @@ import lightning
 import numpy as np
 import pytest
 import torch
-from conftest import MODEL_NAMES, picture
+from conftest import MODEL_NAMES, OPTIMIZERS, picture
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from codec.callbacks.checkpoint import SaveCheckpoints
@@ -56,7 +56,7 @@ def fit(folder, steps, *, resume=None, workers=0, schedule=None, extra=(), stop_
     codec = build_model("hyperprior", N=4, M=6)
     module = RateDistortionModule(
         codec, RateDistortion(mse_255, 0.01), schedule or Schedule(),
-        method=method, lr=1e-2, quantiles_lr=1e-2, clip_norm=1.0, seed=seed,
+        optimizer=OPTIMIZERS[method], lr=1e-2, quantiles_lr=1e-2, clip_norm=1.0, seed=seed,
     )  # fmt: skip
     data = ImageDataModule({"leaves": Leaves(3, 96, 1)}, {"leaves": 1.0}, 2, 64, workers, seed, "photographs", "datasets")
     trainer = lightning.Trainer(

@@ -8,7 +8,7 @@ import torch
 from codec.files.bundle import load_bundle, save_bundle
 from codec.models import build_model
 from codec.runs.folder import RunFolder
-from codec.training.warm_start import find_start, start_from
+from codec.training.start import find_start, start_from
 from codec.types import UserError
 
 WIDTHS = {"N": 4, "M": 4, "C": 4, "num_blocks": 1}

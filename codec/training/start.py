@@ -1,12 +1,34 @@
-"""Starting a run from the weights of another: weights only, with a new clock; a run itself is resumed by its own command."""
+"""The weights with which a run begins: fresh ones, a transform codec made of data, or those of another run.
+
+Of another run it is the weights alone, with a new clock; a run itself is resumed by its own command.
+"""
 
 from collections import Counter
 from pathlib import Path
 
 from codec.files.bundle import bundle_facts, load_weights
+from codec.losses.rate_distortion import RateDistortion, mse_255
 from codec.models import Codec
+from codec.models.linear_start import can_start_as_transform_codec
 from codec.runs.folder import RunFolder
 from codec.types import UserError
+
+
+def choose_init(asked: str, codec: Codec, loss: RateDistortion) -> str:
+    """`pca` or `random`; `auto` is pca where the codec's transforms and the loss allow it.
+
+    Raises UserError for pca where they do not.
+    """
+    if asked == "random":
+        return asked
+    fits, of_mse = can_start_as_transform_codec(codec), loss.distortion is mse_255
+    if asked == "auto":
+        return "pca" if fits and of_mse else "random"
+    if not of_mse:
+        raise UserError("init=pca with a loss other than MSE: its quantisation step follows from lmbda * MSE; set init=auto")
+    if not fits:
+        raise UserError(f"init=pca for {type(codec).__name__}, whose transforms are not Ballé's four stages; set init=auto")
+    return asked
 
 
 def find_start(source: Path, folder: RunFolder, target_bpp: float | None) -> Path:

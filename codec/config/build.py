@@ -1,0 +1,115 @@
+"""The parts of a training, built as its configuration says."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from hydra.utils import instantiate
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig
+
+from codec.callbacks.checkpoint import SaveCheckpoints
+from codec.losses.rate_distortion import RateDistortion
+from codec.models import Codec, build_model
+from codec.models.discriminator import Discriminator
+from codec.models.linear_start import start_as_transform_codec
+from codec.modules.adversarial import AdversarialModule
+from codec.modules.base import CodecModule
+from codec.modules.rate_distortion import RateDistortionModule
+from codec.runs.folder import RunFolder
+from codec.runs.tracking import MetricsCsv
+from codec.training.precision import choose_precision
+from codec.training.start import choose_init, find_start, start_from
+from codec.types import UserError
+from data.module import ImageDataModule
+
+START_CROPS = 128  # pictures from which init=pca takes its components
+COMPILE_PAYS = 5000  # steps: compiling costs a minute or two and then saves about a third of a step
+
+
+def build_data(cfg: DictConfig) -> ImageDataModule:
+    """The pictures of training and validation.
+
+    With manual optimisation Lightning accumulates nothing: there its batch has all parts of a step, which the module takes.
+    """
+    parts = 1 if cfg.adversarial is None else cfg.trainer.accumulate_grad_batches
+    return instantiate(cfg.data, batch_size=cfg.data.batch_size * parts)
+
+
+def build_module(cfg: DictConfig, data: ImageDataModule, folder: RunFolder) -> CodecModule:
+    """The module, with a codec that has its starting weights; those of a run that resumes come from its checkpoint."""
+    torch.manual_seed(cfg.seed)
+    codec = build_model(cfg.model.name, **{k: v for k, v in cfg.model.items() if k not in ("name", "lmbda")})
+    loss, schedule = instantiate(cfg.loss), instantiate(cfg.schedule)
+    if not folder.last_checkpoint.exists():
+        _start(cfg, codec, loss, data, folder)
+    codec = codec.to(memory_format=torch.channels_last)
+    if cfg.compile is True or (cfg.compile == "auto" and cfg.steps >= COMPILE_PAYS):
+        for transform in codec.transforms():
+            transform.compile()
+    optim = {**cfg.optim, "optimizer": instantiate(cfg.optim.optimizer)}
+    if cfg.adversarial is None:
+        return RateDistortionModule(codec, loss, schedule, seed=cfg.seed, **optim)
+    discriminator = Discriminator(cfg.model.M, cfg.adversarial.width).to(memory_format=torch.channels_last)
+    return AdversarialModule(
+        codec, discriminator, loss, schedule, beta=cfg.adversarial.beta, discriminator_lr=cfg.adversarial.discriminator_lr,
+        accumulate=cfg.trainer.accumulate_grad_batches, seed=cfg.seed, **optim,
+    )  # fmt: skip
+
+
+def _start(cfg: DictConfig, codec: Codec, loss: RateDistortion, data: ImageDataModule, folder: RunFolder) -> None:
+    """Give the codec the weights that it begins with."""
+    if cfg.init_from is not None:
+        print(start_from(codec, find_start(Path(cfg.init_from).expanduser(), folder, cfg.target_bpp)))
+    elif choose_init(cfg.init, codec, loss) == "pca":
+        start_as_transform_codec(codec, data.sample_crops(START_CROPS), cfg.model.lmbda)
+
+
+def build_loggers(cfg: DictConfig, folder: RunFolder, config: Mapping[str, Any]) -> list[Logger]:
+    """metrics.csv, and what conf/logger chose beside it; on all ranks, of which only the first writes.
+
+    config: the resolved configuration, as plain values.
+    """
+    chosen = [instantiate(choice) for choice in cfg.logger.values()]
+    made = [logger(folder, config) if isinstance(logger, partial) else logger for logger in chosen]
+    return [MetricsCsv(folder.metrics_file), *made]
+
+
+def build_trainer(cfg: DictConfig, folder: RunFolder, loggers: list[Logger]) -> lightning.Trainer:
+    """Lightning's trainer; what it has against the settings is the user's to mend."""
+    parts = 1 if cfg.adversarial is not None else cfg.trainer.accumulate_grad_batches  # see build_data
+    instead: dict[str, Any] = {"accumulate_grad_batches": parts}
+    if cfg.trainer.strategy == "auto" and cfg.trainer.devices not in (1, "1"):
+        # Its buffers are constants, and ranks with unlike numbers of validation pictures would wait for each other.
+        instead["strategy"] = DDPStrategy(broadcast_buffers=False)
+    callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
+    callbacks.append(SaveCheckpoints(folder.checkpoints, cfg.save_every))
+    if cfg.ema is not None:
+        callbacks.append(EMAWeightAveraging(decay=cfg.ema, use_buffers=False))
+    try:
+        return instantiate(cfg.trainer, _partial_=True)(
+            **instead,
+            precision=choose_precision(cfg.precision, cfg.trainer.accelerator),
+            max_steps=cfg.steps,
+            max_epochs=-1,
+            log_every_n_steps=cfg.log_every,
+            val_check_interval=cfg.val_every * parts,  # Lightning counts micro-batches
+            check_val_every_n_epoch=None,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,  # the batch sampler shards by rank itself
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            logger=loggers,
+            callbacks=callbacks,
+            default_root_dir=folder.path,
+        )
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        given = " ".join(f"trainer.{key}={cfg.trainer[key]}" for key in ("accelerator", "devices", "num_nodes"))
+        raise UserError(f"{given}: {error}; expected what Lightning takes, on devices that this machine has") from error

@@ -1,0 +1,94 @@
+"""The words of a command that Hydra composes: overrides, and the options that stand anywhere between them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import OverrideParseException
+
+from codec.types import UserError
+
+SWEEP, SHOW = ("-m", "--multirun"), ("--cfg", "-c")
+SEARCH_PATH = "hydra.searchpath"
+
+
+@dataclass
+class Words:
+    """What was asked: overrides as Hydra reads them, whether they are swept, whether the configuration is to be shown."""
+
+    overrides: list[str] = field(default_factory=list)
+    sweeps: bool = False
+    shows: bool = False
+
+
+def parse_words(words: Sequence[str]) -> Words:
+    """The parts of a command line, wherever they stand in it.
+
+    Raises UserError for an option that there is not, and for what is no override.
+    """
+    asked, rest = Words(), list(words)
+    while rest:
+        word = rest.pop(0)
+        option, joined, value = word.partition("=")
+        if word in SWEEP:
+            asked.sweeps = True
+        elif option in SHOW:
+            what = value if joined else (rest.pop(0) if rest else "")
+            if what != "job":
+                raise UserError(f"{option} {what}; expected {option} job, the configuration of the command; say that")
+            asked.shows = True
+        elif word == "--resolve":
+            continue  # what is shown is resolved
+        elif option in ("--config-dir", "-cd"):
+            asked.overrides.append(_search_path(value if joined else (rest.pop(0) if rest else "")))
+        elif word.startswith("-"):
+            raise UserError(f"no option {word}; expected key=value, -m, --cfg job or --config-dir FOLDER; see --help")
+        else:
+            asked.overrides.append(_readable(word))
+    if not asked.sweeps:
+        for override in parsed(asked.overrides):
+            _check_single(override)
+    return asked
+
+
+def _search_path(folder: str) -> str:
+    """The override that has Hydra look for options in a folder of one's own, beside conf/."""
+    path = Path(folder).expanduser().resolve()
+    if not folder or not path.is_dir():
+        raise UserError(f"--config-dir {folder}: no folder there; expected one with groups as in conf/; check the path")
+    return f"{SEARCH_PATH}=['file://{path}']"
+
+
+def parsed(overrides: Sequence[str]) -> list[Override]:
+    """The overrides by Hydra's own grammar."""
+    return OverridesParser.create().parse_overrides(list(overrides))
+
+
+def _readable(word: str) -> str:
+    """The word, with quotes around a value that Hydra's grammar cannot read: a path may hold any character."""
+    try:
+        parsed([word])
+    except OverrideParseException:
+        key, equals, value = word.partition("=")
+        if not equals or not key.strip("+~"):
+            raise UserError(f"{word} is no override; expected key=value, such as steps=100; see --help") from None
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        quoted = f"{key}='{escaped}'"
+        try:
+            parsed([quoted])
+        except OverrideParseException as error:
+            raise UserError(f"{word} cannot be read ({error}); expected key=value; put quotes around the value") from None
+        return quoted
+    return word
+
+
+def _check_single(override: Override) -> None:
+    """Raise UserError for several values where there is one run."""
+    if override.is_sweep_override():
+        given = override.input_line
+        key, _, value = (given or "").partition("=")
+        raise UserError(
+            f"{given} reads as several values; expected one; say -m for a run each, or '{key}=\"{value}\"' for a comma"
+        )

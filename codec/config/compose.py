@@ -1,0 +1,126 @@
+"""A command's configuration from its words, checked before anything heavy is imported."""
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_module
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from codec.config.command_line import SEARCH_PATH, Words, parse_words, parsed
+from codec.config.keys import check_keys
+from codec.config.resolvers import register
+from codec.types import UserError
+
+
+@contextmanager
+def configurations() -> Iterator[None]:
+    """Within it `compose` finds conf/."""
+    register()
+    if GlobalHydra.instance().is_initialized():  # in a job of hydra.main
+        yield
+        return
+    with initialize_config_module("conf", version_base="1.3"):
+        yield
+
+
+def points(words: Words) -> list[list[str]]:
+    """The overrides of each point of a sweep, in Hydra's order; those of the one run without -m.
+
+    Another sweeper than Hydra's own chooses its points as it goes: then it is what all of them share.
+    """
+    if not words.sweeps:
+        return [words.overrides]
+    if any(override.key_or_group == "hydra/sweeper" for override in parsed(words.overrides)):
+        return [[o.input_line or "" for o in parsed(words.overrides) if not o.is_sweep_override()]]
+    batches = BasicSweeper.split_arguments(parsed(words.overrides), max_batch_size=None)
+    return [list(point) for batch in batches for point in batch]
+
+
+def composed(command: str, overrides: Sequence[str], *, with_hydra: bool = False) -> DictConfig:
+    """The configuration of one point, keys and choices checked.
+
+    Raises UserError, in one line, for a key or a choice that there is not.
+    """
+    given = parsed(overrides)
+    groups = _groups()
+    of_groups = [override for override in given if _is_group(override, groups)]
+    elsewhere = [override for override in given if override.key_or_group == SEARCH_PATH]
+    for override in [] if elsewhere else of_groups:
+        _check_choice(override)
+    chosen = [override.input_line or "" for override in (*of_groups, *elsewhere)]
+    try:
+        check_keys(command, given, plain(compose(command, chosen), resolve=False), groups)
+        return compose(command, list(overrides), return_hydra_config=with_hydra)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(f"{' '.join(str(error).split())}; see the keys with: codec {command} --cfg job") from None
+
+
+def prepared(command: str, words: Sequence[str], check: Callable[[Mapping[str, Any]], None] | None = None) -> Words:
+    """The words of a command, once all that they ask for composes and passes `check`; shown, where that was asked for.
+
+    Raises UserError for the first mistake.
+    """
+    asked = parse_words(words)
+    with configurations():
+        for number, overrides in enumerate(points(asked)):
+            config = plain(composed(command, overrides))
+            if asked.shows:
+                print(("---\n" if number else "") + yaml.safe_dump(config, sort_keys=False, allow_unicode=True), end="")
+            elif check is not None:
+                check(config)
+    return asked
+
+
+def plain(cfg: DictConfig, *, resolve: bool = True) -> dict[str, Any]:
+    """The configuration as plain values.
+
+    Raises UserError where an interpolation leads nowhere, or a value is missing that must be given.
+    """
+    try:
+        return OmegaConf.to_container(cfg, resolve=resolve, throw_on_missing=resolve)  # type: ignore[return-value]
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None)
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{key}: {reason}; expected a value; set {key}" if key else reason) from None
+
+
+def choices() -> Mapping[str, Any]:
+    """The option that was chosen of each group, in a job of hydra.main."""
+    return HydraConfig.get().runtime.choices
+
+
+def _groups() -> list[str]:
+    """The names of all groups of conf/, such as model and data/regions."""
+    loader = GlobalHydra.instance().config_loader()
+    found, places = [], [""]
+    while places:
+        place = places.pop()
+        below = [f"{place}/{name}" if place else name for name in loader.list_groups(place)]
+        found += below
+        places += below
+    return found
+
+
+def _is_group(override: Override, groups: Sequence[str]) -> bool:
+    return override.key_or_group.partition("@")[0] in groups
+
+
+def _check_choice(override: Override) -> None:
+    """Raise UserError for an option that its group does not have."""
+    group = override.key_or_group.partition("@")[0]
+    options = GlobalHydra.instance().config_loader().get_group_options(group)
+    asked = override.value()
+    for option in asked if isinstance(asked, list) else [asked]:
+        if option is not None and str(option) not in options:
+            near = next(iter(difflib.get_close_matches(str(option), options, n=1)), None)
+            did = f"did you mean {near}? " if near else ""
+            raise UserError(f"{group}={option}; {did}expected one of {', '.join(options)}; set {group}")
