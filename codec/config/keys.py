@@ -79,9 +79,7 @@ def _refuse(command: str, override: Override, known: set[str], groups: Sequence[
         raise UserError(f"{key} is not in conf/; expected a plus before what only its class knows; say +{override.input_line}")
     near = _nearest(key, [*known, *groups])
     hint = f"did you mean {near}?" if near else f"see the keys with: codec {command} --cfg job"
-    added = (
-        "" if not override.is_add() else "; + is for arguments of a class that conf/ names, such as +trainer.deterministic=true"
-    )
+    plus = "; + is for arguments of a class that conf/ names, such as +trainer.deterministic=true"
     raise UserError(f"codec {command} has no key {key}; {hint}{plus if override.is_add() else ''}")
 
 
