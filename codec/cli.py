@@ -21,13 +21,13 @@ HYDRA_COMMANDS = {
         "  codec train model.lmbda=0.013 steps=5000    another rate, a longer run\n"
         "  codec train -m model.lmbda=0.0018,0.0035,0.0067\n"
         "                                              a sweep, ended by one rate-distortion plot\n"
-        "  codec train experiment=bmshj2018_hyperprior data=folder data.root=PATH model.lmbda=0.013\n"
+        "  codec train experiment=bmshj2018_hyperprior data.root=PATH model.lmbda=0.013\n"
         "                                              the paper's run on your photographs\n"
         "  codec train --cfg job                       the configuration, without a run",
     ),
     "eval": (
         "code and measure a set of pictures with a trained codec",
-        "codec eval run=DIR|codec=BUNDLE [data=kodak|photographs|folder] [data.root=PATH] [out=DIR]",
+        "codec eval run=DIR|codec=BUNDLE [test=kodak|photographs|folder] [test.root=PATH] [out=DIR]",
     ),
     "masks": (
         "region maps of a set from annotations or SAM, made once; goes on where it was stopped",
@@ -113,7 +113,7 @@ def main(argv: list[str] | None = None) -> int:
         requeue_on_signal()  # before imports that take seconds
     try:
         if words[:1] and words[0] in HYDRA_COMMANDS and not {"-h", "--help"} & set(words):
-            return _command(words[0])(words[1:])  # Hydra reads these itself
+            return _run_composed(words[0], words[1:])
         arguments = _parser().parse_args(words)
         return _command(arguments.command)(arguments)
     except KeyboardInterrupt:
@@ -125,6 +125,15 @@ def main(argv: list[str] | None = None) -> int:
             raise
         print(f"codec: {message}", file=sys.stderr)
         return 2
+
+
+def _run_composed(name: str, words: list[str]) -> int:
+    """Run a command whose words Hydra composes, once they compose: a typo is answered before anything heavy is imported."""
+    from codec.config.compose import prepared
+    from codec.training.settings import check_settings
+
+    asked = prepared(name, words, check_settings if name == "train" else None)
+    return 0 if asked.shows else _command(name)(asked)
 
 
 def _mistake(error: BaseException, command: str) -> str | None:

@@ -36,7 +36,7 @@ from codec.files.coding import decode, encode
 from codec.layers.dps_conv import TAPS, dps_conv
 from codec.losses.rate_distortion import RateDistortion, mse_255
 from codec.models import Codec, build_model
-from codec.training.memory import keep_freed_memory
+from codec.training.machine import keep_freed_memory
 from data.sources import Leaves
 
 THEIRS = {

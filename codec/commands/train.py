@@ -1,311 +1,87 @@
 """`codec train`: compose, train, export, code the test set for real, report; with -m, one run a point and one plot."""
 
-import hashlib
-import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import hydra
-import lightning
-import torch
-from hydra import compose
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn
-from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from hydra.utils import instantiate
-from lightning.pytorch.accelerators import CPUAccelerator
-from lightning.pytorch.callbacks import EMAWeightAveraging
-from lightning.pytorch.strategies import DDPStrategy
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
+from omegaconf import DictConfig
 
-from codec.callbacks.checkpoint import SaveCheckpoints
-from codec.callbacks.progress import ShowProgress
-from codec.callbacks.reconstructions import SaveReconstructions
-from codec.commands.evaluate import evaluate_and_report, load_measures
-from codec.evaluation.classical import classical_codec
-from codec.evaluation.results import Results
-from codec.files.bundle import save_bundle
-from codec.models import build_model
-from codec.models.discriminator import Discriminator
-from codec.models.linear_start import start_as_transform_codec
-from codec.modules.adversarial import AdversarialModule
-from codec.modules.base import CodecModule
-from codec.modules.rate_distortion import RateDistortionModule
-from codec.report.report import print_savings, print_table, write_rate_plot, write_rd_plot
-from codec.runs.folder import RunFolder, run_name
+from codec.config.build import build_measurement, build_test_set, log_finished, train
+from codec.config.command_line import Words
+from codec.config.compose import composed, plain
+from codec.config.identity import identity, run_path
+from codec.config.sweep import note_point
+from codec.report.of_run import finish_run, is_measured, show_run
+from codec.runs.folder import RunFolder
 from codec.runs.slurm import check_tasks
-from codec.runs.tracking import is_first_rank, make_loggers
-from codec.training.memory import keep_freed_memory
-from codec.training.start import find_start, start_from
+from codec.runs.tracking import is_first_rank
+from codec.training.machine import told_load
+from codec.training.settings import check_settings
 from codec.types import UserError
-from data.module import ImageDataModule
-from data.testsets import load_test_set
 
-START_CROPS = 128  # pictures from which init=pca takes its components
-OF_SECOND_STAGE = ("experiment", "warmup", "adversarial", "steps", "init_from", "run_dir")  # overrides that end there
-COMPILE_PAYS = 5000  # steps: compiling costs a minute or two and then saves about a third of a step
-
-console = Console()
+OF_SECOND_STAGE = ("experiment", "first_stage", "adversarial", "steps", "init_from", "run_dir")  # keys that end there
 
 
-def width_at(lmbda: float, ladder: Sequence[float], num_narrow: int, narrow: int, wide: int) -> int:
-    """The paper's width for a rate point: `narrow` up to the ladder's num_narrow-th lambda, `wide` beyond."""
-    return narrow if lmbda <= math.sqrt(ladder[num_narrow - 1] * ladder[num_narrow]) else wide
-
-
-def paper_or_tiny(paper: Any, tiny: Any, _root_: DictConfig) -> Any:
-    """The value for the profile that was asked for."""
-    return tiny if _root_.profile == "tiny" else paper
-
-
-def file_or_random(path: str) -> str:
-    """The path where there is a file, `random` elsewhere: the weights of a perceptual distance in a trial."""
-    return path if Path(path).is_file() else "random"
-
-
-OmegaConf.register_new_resolver("width_at", width_at, replace=True)
-OmegaConf.register_new_resolver("run_name", run_name, replace=True)
-OmegaConf.register_new_resolver("paper_or_tiny", paper_or_tiny, replace=True)
-OmegaConf.register_new_resolver("file_or_random", file_or_random, replace=True)
-
-
-def choose_precision(asked: str, accelerator: str) -> str:
-    """`auto` as bf16-mixed where the hardware multiplies bf16, 32-true elsewhere; else what was asked.
-
-    Raises UserError for a precision that training does not support: fp16 has no place in entropy models.
-    """
-    if asked not in ("auto", "32-true", "bf16-mixed"):
-        raise UserError(f"precision={asked}; expected auto, 32-true or bf16-mixed; set precision")
-    if accelerator != "cpu" and torch.cuda.is_available():
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    if asked == "auto":
-        return "bf16-mixed" if fast else "32-true"
-    if asked == "bf16-mixed" and not fast:
-        console.print("[yellow]precision=bf16-mixed on hardware that does not multiply bf16: expect it to be far slower")
-    return asked
-
-
-POSITIVE = ("steps", "val_every", "log_every", "save_every", "data.batch_size", "trainer.accumulate_grad_batches")
-
-
-def _check_numbers(cfg: DictConfig) -> None:
-    """Raise UserError for counts that are none, and rates that are no numbers."""
-    for key in POSITIVE:
-        value = OmegaConf.select(cfg, key)
-        if not isinstance(value, int) or value < 1:
-            raise UserError(f"{key}={value}; expected a whole number, at least 1; set {key}")
-    for key in ("model.lmbda", "optim.lr", "optim.quantiles_lr"):
-        value = OmegaConf.select(cfg, key)
-        if not isinstance(value, (int, float)) or value <= 0:
-            raise UserError(f"{key}={value}; expected a number above 0; set {key}")
-    if not isinstance(cfg.seed, int) or cfg.seed < 0:
-        raise UserError(f"seed={cfg.seed}; expected a whole number, at least 0; set seed")
-    if cfg.ema is not None and not (isinstance(cfg.ema, float) and 0 < cfg.ema < 1):
-        raise UserError(f"ema={cfg.ema}; expected null, or a number between 0 and 1 such as 0.999; set ema")
-
-
-def _check(cfg: DictConfig) -> None:
-    """Raise UserError for settings that cannot work together."""
-    if "_target_" not in cfg.data:
-        raise UserError(f"data={cfg.data.name} is a set to measure on; expected one to train on; set data=folder or offline")
-    _check_numbers(cfg)
-    pictures = load_test_set(cfg.test.name, Path(cfg.test.root))  # missing ones are found now, not behind the training
-    load_measures(cfg.test.measures, cfg.perceptual, pictures, cfg.test.name)
-    for name in cfg.test.baselines:
-        classical_codec(name)
-    if cfg.profile is not None and not cfg.profiles:
-        raise UserError(f"profile={cfg.profile} of {cfg.experiment_name}, which has one size; leave profile out")
-    if cfg.init not in ("pca", "random"):
-        raise UserError(f"init={cfg.init}; expected pca or random; set init")
-    if cfg.init == "pca" and not cfg.loss.distortion.path.endswith(".mse_255"):
-        raise UserError("init=pca with a loss other than MSE: its quantisation step follows from lmbda * MSE; set init=random")
-    low, high = min(cfg.ladder) / 10, max(cfg.ladder) * 10
-    if not low <= cfg.model.lmbda <= high:
-        raise UserError(
-            f"model.lmbda={cfg.model.lmbda}; the published lambdas of this loss are {list(cfg.ladder)}; "
-            "set model.lmbda near them, or another loss"
-        )
-
-
-def _build_module(cfg: DictConfig, data: ImageDataModule, folder: RunFolder, resumes: bool) -> CodecModule:
-    """The module with a codec that has its starting weights."""
-    arguments = {k: v for k, v in cfg.model.items() if k not in ("name", "lmbda")}
-    torch.manual_seed(cfg.seed)
-    codec = build_model(cfg.model.name, **arguments)
-    if cfg.init_from is not None and not resumes:
-        console.print(start_from(codec, find_start(Path(cfg.init_from), folder, cfg.target_bpp)))
-    elif cfg.init == "pca" and not resumes:
-        start_as_transform_codec(codec, data.sample_crops(START_CROPS), cfg.model.lmbda)
-    codec = codec.to(memory_format=torch.channels_last)
-    if cfg.compile is True or (cfg.compile == "auto" and cfg.steps >= COMPILE_PAYS):
-        for transform in codec.transforms():
-            transform.compile()
-    loss, schedule = instantiate(cfg.loss), instantiate(cfg.schedule)
-    if cfg.adversarial is None:
-        return RateDistortionModule(codec, loss, schedule, seed=cfg.seed, **cfg.optim)
-    discriminator = Discriminator(cfg.model.M, cfg.adversarial.width).to(memory_format=torch.channels_last)
-    return AdversarialModule(
-        codec, discriminator, loss, schedule, beta=cfg.adversarial.beta, discriminator_lr=cfg.adversarial.discriminator_lr,
-        accumulate=cfg.trainer.accumulate_grad_batches, seed=cfg.seed, **cfg.optim,
-    )  # fmt: skip
-
-
-def _trainer(**settings: Any) -> lightning.Trainer:
-    """Lightning's trainer; what it has against the settings is the user's to mend."""
-    try:
-        return lightning.Trainer(**settings)
-    except (MisconfigurationException, ValueError) as error:
-        given = " ".join(f"trainer.{key}={settings[key]}" for key in ("accelerator", "devices", "num_nodes"))
-        raise UserError(f"{given}: {error}; expected devices that this machine has; set these keys") from error
-
-
-def train(cfg: DictConfig, folder: RunFolder) -> CodecModule:
-    """Fit the codec of `cfg`, from where the folder's last checkpoint left it."""
-    settings = dict(cfg.trainer)
-    data = instantiate(cfg.data)
-    if cfg.adversarial is not None:
-        # With manual optimisation Lightning accumulates nothing: its batch has the parts of a step, which the module takes.
-        parts, settings["accumulate_grad_batches"] = settings["accumulate_grad_batches"], 1
-        data = instantiate(cfg.data, batch_size=cfg.data.batch_size * parts)
-    resumes = folder.last_checkpoint.exists()
-    module = _build_module(cfg, data, folder, resumes)
-    callbacks: list[lightning.Callback] = [
-        ShowProgress(data.batch_size),
-        SaveReconstructions(folder.report / "reconstructions"),
-        SaveCheckpoints(folder.checkpoints, cfg.save_every),
-    ]
-    if cfg.ema is not None:
-        callbacks.append(EMAWeightAveraging(decay=cfg.ema, use_buffers=False))
-    if settings["strategy"] == "auto" and settings["devices"] not in (1, "1"):
-        # Its buffers are constants, and ranks with unlike numbers of validation pictures would wait for each other.
-        settings["strategy"] = DDPStrategy(broadcast_buffers=False)
-    trainer = _trainer(
-        **settings,
-        precision=choose_precision(cfg.precision, cfg.trainer.accelerator),  # type: ignore[arg-type]
-        max_steps=cfg.steps,
-        max_epochs=-1,
-        log_every_n_steps=cfg.log_every,
-        val_check_interval=cfg.val_every * settings["accumulate_grad_batches"],  # Lightning counts micro-batches
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # the batch sampler shards by rank itself
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        logger=make_loggers(cfg.logger, folder, OmegaConf.to_container(cfg)),  # type: ignore[arg-type]
-        callbacks=callbacks,
-        default_root_dir=folder.path,
-    )
-    if isinstance(trainer.accelerator, CPUAccelerator):
-        keep_freed_memory()
-    folder.checkpoints.mkdir(parents=True, exist_ok=True)
-    trainer.fit(module, data, ckpt_path=folder.last_checkpoint if resumes else None)
-    return module
-
-
-def _warm_up(cfg: DictConfig) -> Path:
-    """The directory of the run that cfg.warmup asks for: finished before, or now."""
-    given = []
+def _first_stage(cfg: DictConfig) -> Path:
+    """The directory of the run that cfg.first_stage asks for: finished before, or now."""
+    words = ["experiment=" + cfg.first_stage.experiment]
     for override in HydraConfig.get().overrides.task:
         key = override.partition("=")[0].lstrip("+~")
-        if key == "warmup.steps":
-            given.append(override.removeprefix("warmup."))
+        if key == "first_stage.steps":
+            words.append(override.removeprefix("first_stage."))
         elif key != "data.batch_size" and key.split(".")[0] not in OF_SECOND_STAGE:
-            given.append(override)
-    path = Path(os.environ.get("CODEC_RUNS", "runs")) / cfg.warmup.experiment / run_name(given)
+            words.append(override)
+    stage, choices = composed("train", words)
+    path = run_path(stage, identity(stage, choices))
     if cfg.trainer.devices not in (1, "1") and not RunFolder(path).finished:
         raise UserError(
             f"both stages with trainer.devices={cfg.trainer.devices}; each further rank would start the command again; "
-            f"expected one device, or a finished run at {path}; start experiment={cfg.warmup.experiment} first"
+            f"expected one device, or a finished run at {path}; start experiment={cfg.first_stage.experiment} first"
         )
     print(f"first stage: {path}")
-    with_path = ["experiment=" + cfg.warmup.experiment, *given, f"run_dir='{path}'"]
-    _run(compose("train", with_path), RunFolder(path))
+    _run(stage, choices)
     return path
 
 
-def _run(cfg: DictConfig, folder: RunFolder) -> None:
-    """One run: train, export, measure, report; what is done already is not done again."""
-    _check(cfg)
-    if cfg.warmup is not None and cfg.init_from is None and not folder.finished:
-        cfg.init_from = str(_warm_up(cfg))
-    asked: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
-    del asked["run_dir"]
-    cfg = OmegaConf.create(asked)  # without interpolations from here on
-    if is_first_rank():
-        folder.claim(asked)
-    if folder.finished:
-        print(f"{folder.path} is finished: nothing to train")
-        _show(folder, cfg)
-        return
-    if not folder.bundle.exists():
-        module = train(cfg, folder)
-        if not is_first_rank():
-            return
-        # No paths: a bundle travels.
-        told = ("experiment_name", "model", "steps", "seed", "target_bpp")
-        facts: dict[str, Any] = {"config": {key: asked[key] for key in told}}
-        if module.loss.perceptual is not None:
-            facts["trained_with"] = module.loss.perceptual.name
-        save_bundle(folder.bundle, module.codec, facts, half=True)
-    test = cfg.test
-    results = evaluate_and_report(
-        folder.bundle, test.name, Path(test.root), test.baselines, test.measures, cfg.perceptual, folder.results, folder.report
-    )
-    if cfg.target_bpp is not None:
-        print(f"rate     {results.points[0].mean('file_bpp'):.3f} bpp on {cfg.test.name}, target {cfg.target_bpp} in training")
-        write_rate_plot(folder.metrics_file, folder.report / "rate.png")
-        print(f"steering {folder.report / 'rate.png'}")
-    folder.update_facts(finished=True)
+def _run(cfg: DictConfig, choices: Mapping[str, Any]) -> float | None:
+    """One run: train, export, measure, report; what is done already is not done again. Its last validation loss."""
+    config = plain(cfg)
+    check_settings(config)
+    who = identity(cfg, choices)
+    folder = RunFolder(run_path(cfg, who))
+    test_set = build_test_set(cfg.test)
+    note_point(folder, test_set.name, list(cfg.test.baselines))
+    if folder.finished and is_measured(folder, test_set.name, cfg.test.baselines):
+        if is_first_rank():
+            with folder.claim(config, who) as claim:
+                print(claim.told or f"{folder.path} is finished: nothing to train")
+                log_finished(cfg, folder, config)
+                show_run(folder, test_set.name, cfg.test.baselines)
+        return folder.facts().get("val_loss")
+    folder.check(who)
+    measurement = build_measurement(cfg, test_set)  # missing pictures and files are found now, not after the training
+    if cfg.first_stage is not None and cfg.init_from is None and not folder.bundle.exists():
+        cfg.init_from = str(_first_stage(cfg))
+    if not is_first_rank():
+        if not folder.bundle.exists():
+            train(cfg, config, folder)
+        return None
+    with folder.claim(config, who) as claim:
+        if claim.told:
+            print(claim.told)
+        if not folder.bundle.exists():
+            if line := told_load():
+                print(line)
+            train(cfg, config, folder, claim)
+        claim.finish(finish_run(folder, measurement, cfg.target_bpp))
     print(f"codec    {folder.bundle}\nlog      {folder.metrics_file}")
-
-
-def _show(folder: RunFolder, cfg: DictConfig) -> None:
-    """Print what a finished run measured."""
-    ours = Results.read(folder.results / f"{cfg.test.name}.json")
-    others = [Results.read(folder.results / f"{cfg.test.name}_{name}.json") for name in cfg.test.baselines]
-    print_table(ours, others, console)
-    print(f"report   {folder.report}")
-
-
-class SweepReport(Callback):
-    """Hydra's callback behind a sweep: one rate-distortion plot over its points."""
-
-    def __init__(self) -> None:
-        self._points: list[tuple[RunFolder, str, list[str]]] = []
-
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Note where the point lies, if it came to an end."""
-        folder = RunFolder(Path(job_return.hydra_cfg.hydra.runtime.output_dir))  # type: ignore[union-attr]
-        if folder.finished:
-            self._points.append((folder, config.test.name, list(config.test.baselines)))
-
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Plot all points that came to an end, beside the classical codecs."""
-        if not self._points:
-            return
-        first, dataset, baselines = self._points[0]
-        folders = [folder.path for folder, name, _ in self._points if name == dataset]
-        ours = [Results.read(RunFolder(path).results / f"{dataset}.json") for path in folders]
-        others = [Results.read(first.results / f"{dataset}_{name}.json") for name in baselines]
-        above = Path(os.path.commonpath([path.parent for path in folders]))
-        names = [str(path.relative_to(above)) for path in folders]  # a folder is named after what its point was asked for
-        plot = above / f"sweep_{hashlib.sha256(' '.join(sorted(names)).encode()).hexdigest()[:8]}.png"
-        write_rd_plot(ours, others, plot)
-        for result, name in sorted(zip(ours, names, strict=True), key=lambda pair: pair[0].curve()):
-            for bpp, quality in result.curve():
-                print(f"{name}: {quality:.2f} dB at {bpp:.3f} bpp")
-        print_savings(ours, others, console)
-        print(f"plot over {len(ours)} points: {plot}")
+    return folder.facts().get("val_loss")
 
 
 @contextmanager
@@ -331,23 +107,24 @@ def _check_ranks(cfg: DictConfig) -> None:
 
 
 @hydra.main(config_path="pkg://conf", config_name="train", version_base="1.3")
-def _main(cfg: DictConfig) -> None:
+def _main(cfg: DictConfig) -> float | None:
     with _started_as("train"):
         try:
             _check_ranks(cfg)
-            _run(cfg, RunFolder(Path(HydraConfig.get().runtime.output_dir)))
+            return _run(cfg, HydraConfig.get().runtime.choices)
         except Exception as error:  # a user's mistake ends this point of a sweep, not the sweep
             mistake = UserError.behind(error)
             if mistake is None:
                 raise
             _mistakes.append(mistake)
+            return None
 
 
-def run(overrides: Sequence[str]) -> int:
-    """The command; overrides are Hydra's, `-m` included."""
+def run(asked: Words) -> int:
+    """The command, its words read and composed once already."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # an exception comes through, and codec.cli says it in one line
     _mistakes.clear()
-    before, sys.argv = sys.argv, [sys.argv[0], *overrides]
+    before, sys.argv = sys.argv, [sys.argv[0], *(["-m"] if asked.sweeps else []), *asked.overrides]
     try:
         _main()
     finally:

@@ -12,6 +12,7 @@ from codec.types import UserError
 
 SWEEP, SHOW = ("-m", "--multirun"), ("--cfg", "-c")
 SEARCH_PATH = "hydra.searchpath"
+MEANT = {"eval": "run"}  # the key of a word that stands alone
 
 
 @dataclass
@@ -23,8 +24,8 @@ class Words:
     shows: bool = False
 
 
-def parse_words(words: Sequence[str]) -> Words:
-    """The parts of a command line, wherever they stand in it.
+def parse_words(command: str, words: Sequence[str]) -> Words:
+    """The parts of a command's line, wherever they stand in it.
 
     Raises UserError for an option that there is not, and for what is no override.
     """
@@ -46,7 +47,7 @@ def parse_words(words: Sequence[str]) -> Words:
         elif word.startswith("-"):
             raise UserError(f"no option {word}; expected key=value, -m, --cfg job or --config-dir FOLDER; see --help")
         else:
-            asked.overrides.append(_readable(word))
+            asked.overrides.append(_readable(command, word))
     if not asked.sweeps:
         for override in parsed(asked.overrides):
             _check_single(override)
@@ -66,14 +67,15 @@ def parsed(overrides: Sequence[str]) -> list[Override]:
     return OverridesParser.create().parse_overrides(list(overrides))
 
 
-def _readable(word: str) -> str:
+def _readable(command: str, word: str) -> str:
     """The word, with quotes around a value that Hydra's grammar cannot read: a path may hold any character."""
     try:
         parsed([word])
     except OverrideParseException:
         key, equals, value = word.partition("=")
         if not equals or not key.strip("+~"):
-            raise UserError(f"{word} is no override; expected key=value, such as steps=100; see --help") from None
+            say = f"say {MEANT[command]}={word}" if command in MEANT else "see --help"
+            raise UserError(f"{word} is no override; expected key=value; {say}") from None
         escaped = value.replace("\\", "\\\\").replace("'", "\\'")
         quoted = f"{key}='{escaped}'"
         try:

@@ -9,10 +9,9 @@ import yaml
 from hydra import compose, initialize_config_module
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from codec.config.command_line import SEARCH_PATH, Words, parse_words, parsed
@@ -45,8 +44,8 @@ def points(words: Words) -> list[list[str]]:
     return [list(point) for batch in batches for point in batch]
 
 
-def composed(command: str, overrides: Sequence[str], *, with_hydra: bool = False) -> DictConfig:
-    """The configuration of one point, keys and choices checked.
+def composed(command: str, overrides: Sequence[str]) -> tuple[DictConfig, Mapping[str, Any]]:
+    """The configuration of one point and the option of each group; keys and choices checked.
 
     Raises UserError, in one line, for a key or a choice that there is not.
     """
@@ -59,9 +58,13 @@ def composed(command: str, overrides: Sequence[str], *, with_hydra: bool = False
     chosen = [override.input_line or "" for override in (*of_groups, *elsewhere)]
     try:
         check_keys(command, given, plain(compose(command, chosen), resolve=False), groups)
-        return compose(command, list(overrides), return_hydra_config=with_hydra)
+        cfg = compose(command, list(overrides), return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"{' '.join(str(error).split())}; see the keys with: codec {command} --cfg job") from None
+    choices = dict(cfg.hydra.runtime.choices)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    return cfg, choices
 
 
 def prepared(command: str, words: Sequence[str], check: Callable[[Mapping[str, Any]], None] | None = None) -> Words:
@@ -69,10 +72,10 @@ def prepared(command: str, words: Sequence[str], check: Callable[[Mapping[str, A
 
     Raises UserError for the first mistake.
     """
-    asked = parse_words(words)
+    asked = parse_words(command, words)
     with configurations():
         for number, overrides in enumerate(points(asked)):
-            config = plain(composed(command, overrides))
+            config = plain(composed(command, overrides)[0])
             if asked.shows:
                 print(("---\n" if number else "") + yaml.safe_dump(config, sort_keys=False, allow_unicode=True), end="")
             elif check is not None:
@@ -91,11 +94,6 @@ def plain(cfg: DictConfig, *, resolve: bool = True) -> dict[str, Any]:
         key = getattr(error, "full_key", None)
         reason = str(error).splitlines()[0]
         raise UserError(f"{key}: {reason}; expected a value; set {key}" if key else reason) from None
-
-
-def choices() -> Mapping[str, Any]:
-    """The option that was chosen of each group, in a job of hydra.main."""
-    return HydraConfig.get().runtime.choices
 
 
 def _groups() -> list[str]:

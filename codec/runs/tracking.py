@@ -180,3 +180,12 @@ def log_picture(loggers: Sequence[Logger], name: str, picture: Tensor, caption: 
 def tensorboard(folder: RunFolder, config: Mapping[str, Any]) -> TensorBoardLogger:
     """Event files in the run directory; the configuration lies there already."""
     return TensorBoardLogger(folder.path, name="", version="tensorboard")
+
+
+def log_again(log: Path, logger: Logger) -> None:
+    """Give the rows of a metrics.csv to a logger that did not see its training."""
+    with log.open(newline="") as file:
+        for row in csv.DictReader(file):
+            step = int(row.pop("step"))
+            logger.log_metrics({name: float(value) for name, value in row.items() if value}, step)
+    logger.finalize("success")

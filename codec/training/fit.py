@@ -5,7 +5,7 @@ from lightning.pytorch.accelerators import CPUAccelerator
 
 from codec.modules.base import CodecModule
 from codec.runs.folder import RunFolder
-from codec.training.memory import keep_freed_memory
+from codec.training.machine import keep_freed_memory
 from data.module import ImageDataModule
 
 

@@ -1,0 +1,41 @@
+"""What a run shows when its training is done, and when it is asked for again."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from codec.evaluation.measure import Measurement
+from codec.evaluation.results import Results
+from codec.report.of_set import measure_and_report
+from codec.report.plots import write_rate_plot
+from codec.report.tables import print_table
+from codec.runs.folder import RunFolder
+
+
+def _files(folder: RunFolder, dataset: str, baselines: Sequence[str]) -> list[Path]:
+    return [folder.results / f"{name}.json" for name in (dataset, *(f"{dataset}_{baseline}" for baseline in baselines))]
+
+
+def is_measured(folder: RunFolder, dataset: str, baselines: Sequence[str]) -> bool:
+    """Whether the folder has results of its codec and of the classical ones on that set."""
+    return all(path.is_file() for path in _files(folder, dataset, baselines))
+
+
+def show_run(folder: RunFolder, dataset: str, baselines: Sequence[str]) -> None:
+    """Print what a finished run measured."""
+    ours, *others = map(Results.read, _files(folder, dataset, baselines))
+    print_table(ours, others, Console())
+    print(f"report   {folder.report}")
+
+
+def finish_run(folder: RunFolder, measurement: Measurement, target_bpp: float | None) -> dict[str, float]:
+    """Measure the codec of a run that is trained and write its report; what it measured, by name."""
+    results = measure_and_report(folder.bundle, measurement, folder.results, folder.report)
+    bpp, psnr = results.points[0].mean("file_bpp"), results.points[0].mean("psnr")
+    assert bpp is not None
+    if target_bpp is not None:
+        print(f"rate     {bpp:.3f} bpp on {results.dataset}, target {target_bpp} in training")
+        write_rate_plot(folder.metrics_file, folder.report / "rate.png")
+        print(f"steering {folder.report / 'rate.png'}")
+    return {"file_bpp": bpp} | ({} if psnr is None else {"psnr": psnr})
