@@ -3,16 +3,19 @@
 B batch, H W height and width of the picture, C latent channels, h w height and width of a latent.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
 
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from torch import Tensor  # two seconds, which what answers a mistake at once does not have
 
 
 class UserError(ValueError):
     """A mistake that a user can make and mend: one line with what was given, what was expected and what to do."""
 
     @staticmethod
-    def behind(error: BaseException) -> "UserError | None":
+    def behind(error: BaseException) -> UserError | None:
         """The user's mistake in the chain of causes of `error`, where there is one: Hydra wraps what it instantiates."""
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, UserError):
