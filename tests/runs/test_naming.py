@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from codec.runs.identity import canonical, content_of, identity_values
@@ -154,6 +154,7 @@ def test_what_the_environment_gives_has_a_name():
 PLAIN = st.floats(1e-6, 1e4).map(lambda x: float(f"{x:.4g}"))
 
 
+@settings(deadline=None)
 @given(x=st.floats(allow_nan=False, allow_infinity=False))
 def test_spellings_of_a_number_are_one(x):
     spellings = [x, repr(x), f"{x:.17e}", f"+{x!r}" if x >= 0 else repr(x)]
@@ -182,6 +183,7 @@ GROUPS = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(values=ASKED, chosen=GROUPS)
 def test_a_name_is_short_and_plain_and_the_same_in_any_order(values, chosen):
     found = name(values, chosen)
@@ -190,6 +192,7 @@ def test_a_name_is_short_and_plain_and_the_same_in_any_order(values, chosen):
     assert name(dict(reversed(values.items())), dict(reversed(chosen.items()))) == found
 
 
+@settings(deadline=None)
 @given(one=ASKED, other=ASKED, groups=GROUPS, other_groups=GROUPS)
 def test_other_values_have_other_names_and_equal_ones_the_same(one, other, groups, other_groups):
     alike = identity_values(composed(one).values, {}) == identity_values(composed(other).values, {})
@@ -198,6 +201,7 @@ def test_other_values_have_other_names_and_equal_ones_the_same(one, other, group
     assert (name(one, groups) == name(other, other_groups)) == (alike and same_groups)
 
 
+@settings(deadline=None)
 @given(values=ASKED, key=KEYS, item=VALUES)
 def test_one_value_changed_changes_the_name(values, key, item):
     changed = values | {key: item}
@@ -205,6 +209,7 @@ def test_one_value_changed_changes_the_name(values, key, item):
     assert (name(values) == name(changed)) == alike
 
 
+@settings(deadline=None)
 @given(lmbda=PLAIN, bpp=PLAIN, beta=PLAIN, lr=PLAIN, seed=st.integers(2, 10**6), others=ASKED, groups=GROUPS)
 def test_what_comes_first_is_whole_in_every_name(lmbda, bpp, beta, lr, seed, others, groups):
     values = dict(zip(FIRST, (lmbda, bpp, beta, lr, seed), strict=True))
@@ -213,6 +218,7 @@ def test_what_comes_first_is_whole_in_every_name(lmbda, bpp, beta, lr, seed, oth
     assert parts[:5] == [f"{key}-{canonical(item)}" for key, item in values.items()]
 
 
+@settings(deadline=None)
 @given(lmbda=st.floats(1e-9, 1e9), others=ASKED)
 def test_lambda_is_whole_with_any_digits(lmbda, others):
     assume(lmbda != 0.01)
