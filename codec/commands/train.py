@@ -40,6 +40,7 @@ from codec.modules.base import CodecModule
 from codec.modules.rate_distortion import RateDistortionModule
 from codec.report.report import print_savings, print_table, write_rate_plot, write_rd_plot
 from codec.runs.folder import RunFolder, run_name
+from codec.runs.identity import Identity, identity_values
 from codec.runs.slurm import check_tasks
 from codec.runs.tracking import is_first_rank, make_loggers
 from codec.training.memory import keep_freed_memory
@@ -241,16 +242,28 @@ def _run(cfg: DictConfig, folder: RunFolder) -> None:
     asked: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     del asked["run_dir"]
     cfg = OmegaConf.create(asked)  # without interpolations from here on
-    if is_first_rank():
-        folder.claim(asked)
-    if folder.finished:
-        print(f"{folder.path} is finished: nothing to train")
-        _show(folder, cfg)
+    identity = Identity(folder.path.name, identity_values(asked, {}), {}, {})
+    if not is_first_rank():
+        folder.check(identity)
+        if not folder.bundle.exists():
+            train(cfg, folder)
         return
+    with folder.claim(asked, identity) as claim:
+        if claim.told:
+            print(claim.told)
+        if folder.finished:
+            print(f"{folder.path} is finished: nothing to train")
+            _show(folder, cfg)
+            return
+        _train_and_measure(cfg, asked, folder)
+        claim.finish({})
+    print(f"codec    {folder.bundle}\nlog      {folder.metrics_file}")
+
+
+def _train_and_measure(cfg: DictConfig, asked: dict[str, Any], folder: RunFolder) -> None:
+    """What a run leaves, made where it is not there yet."""
     if not folder.bundle.exists():
         module = train(cfg, folder)
-        if not is_first_rank():
-            return
         # No paths: a bundle travels.
         told = ("experiment_name", "model", "steps", "seed", "target_bpp")
         facts: dict[str, Any] = {"config": {key: asked[key] for key in told}}
@@ -265,8 +278,6 @@ def _run(cfg: DictConfig, folder: RunFolder) -> None:
         print(f"rate     {results.points[0].mean('file_bpp'):.3f} bpp on {cfg.test.name}, target {cfg.target_bpp} in training")
         write_rate_plot(folder.metrics_file, folder.report / "rate.png")
         print(f"steering {folder.report / 'rate.png'}")
-    folder.update_facts(finished=True)
-    print(f"codec    {folder.bundle}\nlog      {folder.metrics_file}")
 
 
 def _show(folder: RunFolder, cfg: DictConfig) -> None:

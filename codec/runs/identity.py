@@ -122,7 +122,8 @@ def identity_values(config: Mapping[str, Any], contents: Mapping[str, str]) -> d
 
 def differences(before: Identity, asked: Identity) -> tuple[list[str], list[str]]:
     """What sets two runs apart, and what only their versions do: keys that one of them lacks and nobody gave."""
-    apart, by_version = [], []
+    apart: list[str] = []
+    by_version: list[str] = []
     given = {key for key in {*before.given, *asked.given} if before.given.get(key) != asked.given.get(key)}
     for key in sorted({*before.values, *asked.values}):
         there, now = before.values.get(key), asked.values.get(key)

@@ -87,8 +87,8 @@ def _given(
         default = default_raw = pruned(resolve(key, default_raw), f"{key}.")
     if isinstance(asked, Mapping):
         for name in sorted({*asked, *(default if isinstance(default, Mapping) else ())}):
-            inner = [_child(node, name) for node in (asked, raw, default, default_raw)]
-            yield from _given(f"{key}.{name}" if key else name, *inner, resolve)
+            here, here_raw, there, there_raw = (_child(node, name) for node in (asked, raw, default, default_raw))
+            yield from _given(f"{key}.{name}" if key else name, here, here_raw, there, there_raw, resolve)
     elif asked is ABSENT and default is not ABSENT:
         yield key, None
     elif default is ABSENT or canonical(asked) != canonical(default):
