@@ -3,12 +3,12 @@
 B batch, H W height and width of the picture, C latent channels, h w height and width of a latent.
 """
 
-from __future__ import annotations  # a mistake is told before torch is imported
+from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor  # two seconds, which what answers a mistake at once does not have
 
 
 class UserError(ValueError):

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -12,6 +13,7 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 
+from codec.atomic import replacing
 from codec.runs.slurm import in_job, requeue
 from codec.runs.tracking import MetricsCsv, is_first_rank
 
@@ -43,10 +45,9 @@ class SaveCheckpoints(Callback):
     def _save(self, trainer: lightning.Trainer) -> None:
         if self._saved_step == trainer.global_step:
             return
-        temporary = self.folder / "last.ckpt.tmp"
-        trainer.save_checkpoint(temporary)  # on every rank: it waits for all, and the first writes
-        if trainer.is_global_zero:
-            temporary.replace(self.folder / "last.ckpt")
+        path = self.folder / "last.ckpt"
+        with replacing(path, durable=True) if trainer.is_global_zero else nullcontext(path) as target:
+            trainer.save_checkpoint(target)  # on every rank: it waits for all, and the first writes
         self._saved_step = trainer.global_step
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -103,9 +104,8 @@ class SaveCheckpoints(Callback):
         self._best = min(loss, self._best)
         self._save(trainer)
         if improved and trainer.is_global_zero:
-            temporary = self.folder / "best.ckpt.tmp"
-            shutil.copyfile(self.folder / "last.ckpt", temporary)
-            temporary.replace(self.folder / "best.ckpt")
+            with replacing(self.folder / "best.ckpt") as target:
+                shutil.copyfile(self.folder / "last.ckpt", target)
 
     def on_train_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         self._save(trainer)

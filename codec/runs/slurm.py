@@ -5,6 +5,8 @@ import signal
 import subprocess
 from types import FrameType
 
+from codec.types import UserError
+
 INTERACTIVE = ("bash", "interactive")  # names of jobs in which Lightning starts the processes itself
 
 
@@ -15,8 +17,6 @@ def in_job() -> bool:
 
 def check_tasks(devices: object, num_nodes: int) -> None:
     """Raise UserError where a job has not one task a device, each started by srun: Lightning would wait for them forever."""
-    from codec.types import UserError  # here: it brings torch, and the signal may come before that is there
-
     tasks = int(os.environ.get("SLURM_NTASKS", 1))
     if not in_job() or os.environ.get("SLURM_JOB_NAME") in INTERACTIVE or not str(devices).isdecimal():
         return

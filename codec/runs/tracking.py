@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 from torch import Tensor
 
+from codec.atomic import replacing, write_atomically
 from codec.runs.folder import RunFolder
 from codec.types import UserError
 
@@ -60,12 +61,10 @@ class MetricsCsv(Logger):
             return list(csv.DictReader(file))
 
     def _rewrite(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        temporary = self.path.with_suffix(".tmp")
-        with temporary.open("w", newline="") as file:
+        with replacing(self.path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, self._columns, restval="")
             writer.writeheader()
             writer.writerows(rows)
-        temporary.replace(self.path)
 
     @rank_zero_only
     def cut_after(self, step: int) -> None:
@@ -142,7 +141,7 @@ class WandbRun(Logger):
                     f"logger=wandb: {' '.join(str(error).split())}; expected a login and a network; "
                     "run `wandb login`, or set logger.wandb.offline=true"
                 ) from error
-            id_file.write_text(run.id)  # W&B's choice: an agent of a sweep has given the run its id
+            write_atomically(id_file, run.id.encode())  # W&B's choice: an agent of a sweep has given the run its id
             run.define_metric("step")
             run.define_metric("*", step_metric="step")
             self._run = run

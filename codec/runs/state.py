@@ -1,0 +1,71 @@
+"""How far a run is, in its folder, so that any process on any machine can read it: state.json."""
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from codec.atomic import write_atomically
+from codec.runs.lock import is_held
+
+Status = Literal["asked", "running", "stopped", "failed", "finished"]
+
+
+class RunState(NamedTuple):
+    """What a run does, or where it ended.
+
+    step: the last that was told of, of `steps`. figures: the last that were logged, or those of a finished run.
+    why: what it failed of last, in one line; failures: how many times in a row of that. updated: seconds since 1970.
+    """
+
+    status: Status
+    step: int = 0
+    steps: int | None = None
+    steps_per_second: float | None = None
+    figures: Mapping[str, float] = {}
+    why: str | None = None
+    failures: int = 0
+    updated: float = 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until its last step, where it runs."""
+        if self.status != "running" or self.steps is None or not self.steps_per_second:
+            return None
+        return (self.steps - self.step) / self.steps_per_second
+
+
+def write_state(folder: Path, state: RunState) -> None:
+    """Write the state, whole; on the disk at once unless the next comes in a moment."""
+    content = json.dumps(state._replace(updated=time.time())._asdict(), indent=1)
+    write_atomically(folder / "state.json", content.encode(), durable=state.status != "running")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):  # empty: the power went while it ran
+        return {}
+
+
+def read_state(folder: Path) -> RunState | None:
+    """The state of the run in a folder, stopped where it ran and nobody has its lock; None where there is no run."""
+    said = _read(folder / "state.json")
+    if not said:  # a run of before there were states
+        if not (folder / "config.yaml").exists():
+            return None
+        return RunState("finished" if _read(folder / "run.json").get("finished") else "stopped")
+    state = RunState(**{name: said[name] for name in RunState._fields if name in said})
+    return state._replace(status="stopped") if state.status == "running" and not is_held(folder) else state
+
+
+def find_runs(root: Path) -> Iterator[Path]:
+    """The folders of runs at and below `root`, sorted, without those whose names begin with a dot."""
+    for folder, inner, files in os.walk(root):
+        inner.sort()
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        if {"config.yaml", "state.json"} & set(files):
+            inner.clear()
+            yield Path(folder)
