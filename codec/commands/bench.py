@@ -28,11 +28,11 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from codec.benchmark.published_arrangement import as_published, unfolded_dps_conv
-from codec.commands.import_checkpoint import compressai_codec
 from codec.commands.train import choose_precision
 from codec.entropy.coder import uniform_noise
 from codec.files.bundle import load_bundle, save_bundle
 from codec.files.coding import decode, encode
+from codec.files.published import compressai_codec
 from codec.layers.dps_conv import TAPS, dps_conv
 from codec.losses.rate_distortion import RateDistortion, mse_255
 from codec.models import Codec, build_model

@@ -1,6 +1,5 @@
-"""`codec import`: published checkpoints as bundles."""
+"""Codecs from published checkpoints: CompressAI's, STF's WACNN, SegPIC; names and shapes of their state dicts."""
 
-import argparse
 import pickle
 import re
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from codec.files.bundle import save_bundle
 from codec.models import Codec, build_model, model_name
 from codec.types import UserError
 
@@ -46,8 +44,11 @@ SEGPIC_NAMES = (
 )  # fmt: skip
 
 
-def _state_dict(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint: a state dict, or a training dict that holds one."""
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint: a state dict, or a training dict that holds one.
+
+    Raises UserError for a file that is missing, or holds something else.
+    """
     if not path.is_file():
         raise UserError(f"no checkpoint at {path}; expected a .pth or .pth.tar file; check the path")
     try:
@@ -146,12 +147,9 @@ def _published_codec(name: str, state: dict[str, Tensor], first: str, whose: str
 KINDS = {"compressai": compressai_codec, "wacnn": wacnn_codec, "segpic": segpic_codec}
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Write the bundle of a published checkpoint; quantiles, medians and the rule of its scale tables stay its own."""
-    if arguments.out.exists() and not arguments.force:
-        raise UserError(f"{arguments.out} is there already; expected a new name; say --force to overwrite")
-    model = KINDS[arguments.kind](canonical_names(_state_dict(arguments.checkpoint)))
-    facts = {"imported": {"kind": arguments.kind, "file": arguments.checkpoint.name}}
-    save_bundle(arguments.out, model, facts, half=False, scale_rule="upper", solve=False)
-    print(f"{type(model).__name__} {model.arguments} in {arguments.out}")
-    return 0
+def load_published(kind: str, checkpoint: Path) -> Codec:
+    """The codec that a published checkpoint holds; kind: one of KINDS, whose layout it has.
+
+    Raises UserError where the file is missing or of another layout.
+    """
+    return KINDS[kind](canonical_names(read_state_dict(checkpoint)))

@@ -16,11 +16,11 @@ from conftest import decode_in_another_process, import_published, live_slices, o
 from PIL import Image
 
 from codec.cli import main
-from codec.commands.import_checkpoint import KINDS
 from codec.entropy.coder import StreamWriter
 from codec.entropy.stream import SymbolWriter
 from codec.files.bundle import load_bundle, save_bundle
 from codec.files.coding import decode, decode_latents, encode, reconstruct
+from codec.files.published import KINDS
 from codec.layers.regions import Grid
 from codec.models.base import Latents
 from codec.types import UserError
