@@ -43,6 +43,7 @@ from codec.runs.folder import RunFolder, run_name
 from codec.runs.slurm import check_tasks
 from codec.runs.tracking import is_first_rank, make_loggers
 from codec.training.memory import keep_freed_memory
+from codec.training.precision import choose_precision
 from codec.training.warm_start import find_start, start_from
 from codec.types import UserError
 from data.module import ImageDataModule
@@ -74,24 +75,6 @@ OmegaConf.register_new_resolver("width_at", width_at, replace=True)
 OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 OmegaConf.register_new_resolver("paper_or_tiny", paper_or_tiny, replace=True)
 OmegaConf.register_new_resolver("file_or_random", file_or_random, replace=True)
-
-
-def choose_precision(asked: str, accelerator: str) -> str:
-    """`auto` as bf16-mixed where the hardware multiplies bf16, 32-true elsewhere; else what was asked.
-
-    Raises UserError for a precision that training does not support: fp16 has no place in entropy models.
-    """
-    if asked not in ("auto", "32-true", "bf16-mixed"):
-        raise UserError(f"precision={asked}; expected auto, 32-true or bf16-mixed; set precision")
-    if accelerator != "cpu" and torch.cuda.is_available():
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    if asked == "auto":
-        return "bf16-mixed" if fast else "32-true"
-    if asked == "bf16-mixed" and not fast:
-        console.print("[yellow]precision=bf16-mixed on hardware that does not multiply bf16: expect it to be far slower")
-    return asked
 
 
 POSITIVE = ("steps", "val_every", "log_every", "save_every", "data.batch_size", "trainer.accumulate_grad_batches")
