@@ -15,7 +15,9 @@ from codec.files.bundle import Bundle, load_bundle
 from codec.files.coding import Encoded, decode_latents, encode, estimated_bits, reconstruct
 from codec.metrics.distribution import PatchFeatures
 from codec.metrics.quality import finite, ms_ssim, ms_ssim_db, psnr
-from codec.report.report import print_table, write_pictures, write_rd_plot
+from codec.report.pictures import write_pictures
+from codec.report.plots import write_rd_plot
+from codec.report.tables import print_table
 from codec.runs.folder import RunFolder
 from codec.types import UserError
 from data.testsets import TestImage, load_test_set

@@ -38,7 +38,8 @@ from codec.models.linear_start import start_as_transform_codec
 from codec.modules.adversarial import AdversarialModule
 from codec.modules.base import CodecModule
 from codec.modules.rate_distortion import RateDistortionModule
-from codec.report.report import print_savings, print_table, write_rate_plot, write_rd_plot
+from codec.report.plots import write_rate_plot, write_rd_plot
+from codec.report.tables import print_savings, print_table
 from codec.runs.folder import RunFolder, run_name
 from codec.runs.slurm import check_tasks
 from codec.runs.tracking import is_first_rank, make_loggers
