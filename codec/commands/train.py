@@ -28,8 +28,9 @@ from rich.console import Console
 from codec.callbacks.checkpoint import SaveCheckpoints
 from codec.callbacks.progress import ShowProgress
 from codec.callbacks.reconstructions import SaveReconstructions
-from codec.commands.evaluate import evaluate_and_report, load_measures
 from codec.evaluation.classical import classical_codec
+from codec.evaluation.measure import load_measures
+from codec.evaluation.measures import Measures
 from codec.evaluation.results import Results
 from codec.files.bundle import save_bundle
 from codec.models import build_model
@@ -38,6 +39,7 @@ from codec.models.linear_start import start_as_transform_codec
 from codec.modules.adversarial import AdversarialModule
 from codec.modules.base import CodecModule
 from codec.modules.rate_distortion import RateDistortionModule
+from codec.report.of_set import measure_and_report
 from codec.report.plots import write_rate_plot, write_rd_plot
 from codec.report.tables import print_savings, print_table
 from codec.runs.folder import RunFolder, run_name
@@ -48,7 +50,7 @@ from codec.training.precision import choose_precision
 from codec.training.warm_start import find_start, start_from
 from codec.types import UserError
 from data.module import ImageDataModule
-from data.testsets import load_test_set
+from data.testsets import TestImage, load_test_set
 
 START_CROPS = 128  # pictures from which init=pca takes its components
 OF_SECOND_STAGE = ("experiment", "warmup", "adversarial", "steps", "init_from", "run_dir")  # overrides that end there
@@ -97,13 +99,13 @@ def _check_numbers(cfg: DictConfig) -> None:
         raise UserError(f"ema={cfg.ema}; expected null, or a number between 0 and 1 such as 0.999; set ema")
 
 
-def _check(cfg: DictConfig) -> None:
-    """Raise UserError for settings that cannot work together."""
+def _check(cfg: DictConfig) -> tuple[list[TestImage], Measures]:
+    """What to measure on and by. Raises UserError for settings that cannot work together."""
     if "_target_" not in cfg.data:
         raise UserError(f"data={cfg.data.name} is a set to measure on; expected one to train on; set data=folder or offline")
     _check_numbers(cfg)
     pictures = load_test_set(cfg.test.name, Path(cfg.test.root))  # missing ones are found now, not behind the training
-    load_measures(cfg.test.measures, cfg.perceptual, pictures, cfg.test.name)
+    measures = load_measures(cfg.test.measures, cfg.perceptual, pictures, cfg.test.name)
     for name in cfg.test.baselines:
         classical_codec(name)
     if cfg.profile is not None and not cfg.profiles:
@@ -118,6 +120,7 @@ def _check(cfg: DictConfig) -> None:
             f"model.lmbda={cfg.model.lmbda}; the published lambdas of this loss are {list(cfg.ladder)}; "
             "set model.lmbda near them, or another loss"
         )
+    return pictures, measures
 
 
 def _build_module(cfg: DictConfig, data: ImageDataModule, folder: RunFolder, resumes: bool) -> CodecModule:
@@ -219,7 +222,7 @@ def _warm_up(cfg: DictConfig) -> Path:
 
 def _run(cfg: DictConfig, folder: RunFolder) -> None:
     """One run: train, export, measure, report; what is done already is not done again."""
-    _check(cfg)
+    pictures, measures = _check(cfg)
     if cfg.warmup is not None and cfg.init_from is None and not folder.finished:
         cfg.init_from = str(_warm_up(cfg))
     asked: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
@@ -242,9 +245,7 @@ def _run(cfg: DictConfig, folder: RunFolder) -> None:
             facts["trained_with"] = module.loss.perceptual.name
         save_bundle(folder.bundle, module.codec, facts, half=True)
     test = cfg.test
-    results = evaluate_and_report(
-        folder.bundle, test.name, Path(test.root), test.baselines, test.measures, cfg.perceptual, folder.results, folder.report
-    )
+    results = measure_and_report(folder.bundle, pictures, test.name, test.baselines, measures, folder.results, folder.report)
     if cfg.target_bpp is not None:
         print(f"rate     {results.points[0].mean('file_bpp'):.3f} bpp on {cfg.test.name}, target {cfg.target_bpp} in training")
         write_rate_plot(folder.metrics_file, folder.report / "rate.png")

@@ -5,7 +5,7 @@ import torch
 from conftest import MODEL_NAMES, decode_in_another_process, live_codec
 
 from codec.cli import main
-from codec.commands.evaluate import evaluate
+from codec.evaluation.measure import evaluate
 from codec.files.bundle import SHIPPED, load_bundle, save_bundle
 from codec.files.coding import encode, reconstruct
 from data.testsets import load_test_set
