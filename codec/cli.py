@@ -27,7 +27,7 @@ HYDRA_COMMANDS = {
     ),
     "eval": (
         "code and measure a set of pictures with a trained codec",
-        "codec eval run=DIR|codec=BUNDLE [data=kodak|photographs|folder] [data.root=PATH] [out=DIR]",
+        "codec eval run=DIR|codec=BUNDLE [test=kodak|photographs|folder] [test.root=PATH] [out=DIR]",
     ),
     "masks": (
         "region maps of a set from annotations or SAM, made once; goes on where it was stopped",

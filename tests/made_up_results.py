@@ -6,7 +6,7 @@ import torch
 
 from codec.evaluation.classical import measure_classical
 from codec.evaluation.results import ImageRow, Point, Results
-from data.testsets import TestImage
+from data.testsets import TestImage, TestSet
 
 
 def smooth(height: int, width: int) -> torch.Tensor:
@@ -28,4 +28,4 @@ def learned(name: str, lmbda: float | None, bpp: float, psnr: float, dataset: st
 @functools.cache
 def jpeg() -> Results:
     """Measured, not made up: JPEG on PICTURES."""
-    return measure_classical("jpeg", PICTURES, "folder")
+    return measure_classical("jpeg", TestSet("folder", PICTURES))

@@ -28,9 +28,8 @@ from rich.console import Console
 from codec.callbacks.checkpoint import SaveCheckpoints
 from codec.callbacks.progress import ShowProgress
 from codec.callbacks.reconstructions import SaveReconstructions
-from codec.evaluation.classical import classical_codec
-from codec.evaluation.measure import load_measures
-from codec.evaluation.measures import Measures
+from codec.config.measurement import load_asked, load_test_set
+from codec.evaluation.measure import Measurement
 from codec.evaluation.results import Results
 from codec.files.bundle import save_bundle
 from codec.models import build_model
@@ -50,7 +49,6 @@ from codec.training.precision import choose_precision
 from codec.training.warm_start import find_start, start_from
 from codec.types import UserError
 from data.module import ImageDataModule
-from data.testsets import TestImage, load_test_set
 
 START_CROPS = 128  # pictures from which init=pca takes its components
 OF_SECOND_STAGE = ("experiment", "warmup", "adversarial", "steps", "init_from", "run_dir")  # overrides that end there
@@ -99,15 +97,10 @@ def _check_numbers(cfg: DictConfig) -> None:
         raise UserError(f"ema={cfg.ema}; expected null, or a number between 0 and 1 such as 0.999; set ema")
 
 
-def _check(cfg: DictConfig) -> tuple[list[TestImage], Measures]:
+def _check(cfg: DictConfig) -> Measurement:
     """What to measure on and by. Raises UserError for settings that cannot work together."""
-    if "_target_" not in cfg.data:
-        raise UserError(f"data={cfg.data.name} is a set to measure on; expected one to train on; set data=folder or offline")
     _check_numbers(cfg)
-    pictures = load_test_set(cfg.test.name, Path(cfg.test.root))  # missing ones are found now, not behind the training
-    measures = load_measures(cfg.test.measures, cfg.perceptual, pictures, cfg.test.name)
-    for name in cfg.test.baselines:
-        classical_codec(name)
+    measurement = load_asked(cfg)  # what is missing is found now, not after the training
     if cfg.profile is not None and not cfg.profiles:
         raise UserError(f"profile={cfg.profile} of {cfg.experiment_name}, which has one size; leave profile out")
     if cfg.init not in ("pca", "random"):
@@ -120,7 +113,7 @@ def _check(cfg: DictConfig) -> tuple[list[TestImage], Measures]:
             f"model.lmbda={cfg.model.lmbda}; the published lambdas of this loss are {list(cfg.ladder)}; "
             "set model.lmbda near them, or another loss"
         )
-    return pictures, measures
+    return measurement
 
 
 def _build_module(cfg: DictConfig, data: ImageDataModule, folder: RunFolder, resumes: bool) -> CodecModule:
@@ -222,7 +215,8 @@ def _warm_up(cfg: DictConfig) -> Path:
 
 def _run(cfg: DictConfig, folder: RunFolder) -> None:
     """One run: train, export, measure, report; what is done already is not done again."""
-    pictures, measures = _check(cfg)
+    measurement = _check(cfg)
+    dataset = measurement.test_set.name
     if cfg.warmup is not None and cfg.init_from is None and not folder.finished:
         cfg.init_from = str(_warm_up(cfg))
     asked: dict[str, Any] = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
@@ -232,7 +226,7 @@ def _run(cfg: DictConfig, folder: RunFolder) -> None:
         folder.claim(asked)
     if folder.finished:
         print(f"{folder.path} is finished: nothing to train")
-        _show(folder, cfg)
+        _show(folder, dataset, cfg.test.baselines)
         return
     if not folder.bundle.exists():
         module = train(cfg, folder)
@@ -244,20 +238,19 @@ def _run(cfg: DictConfig, folder: RunFolder) -> None:
         if module.loss.perceptual is not None:
             facts["trained_with"] = module.loss.perceptual.name
         save_bundle(folder.bundle, module.codec, facts, half=True)
-    test = cfg.test
-    results = measure_and_report(folder.bundle, pictures, test.name, test.baselines, measures, folder.results, folder.report)
+    results = measure_and_report(folder.bundle, measurement, folder.results, folder.report)
     if cfg.target_bpp is not None:
-        print(f"rate     {results.points[0].mean('file_bpp'):.3f} bpp on {cfg.test.name}, target {cfg.target_bpp} in training")
+        print(f"rate     {results.points[0].mean('file_bpp'):.3f} bpp on {dataset}, target {cfg.target_bpp} in training")
         write_rate_plot(folder.metrics_file, folder.report / "rate.png")
         print(f"steering {folder.report / 'rate.png'}")
     folder.update_facts(finished=True)
     print(f"codec    {folder.bundle}\nlog      {folder.metrics_file}")
 
 
-def _show(folder: RunFolder, cfg: DictConfig) -> None:
+def _show(folder: RunFolder, dataset: str, baselines: Sequence[str]) -> None:
     """Print what a finished run measured."""
-    ours = Results.read(folder.results / f"{cfg.test.name}.json")
-    others = [Results.read(folder.results / f"{cfg.test.name}_{name}.json") for name in cfg.test.baselines]
+    ours = Results.read(folder.results / f"{dataset}.json")
+    others = [Results.read(folder.results / f"{dataset}_{name}.json") for name in baselines]
     print_table(ours, others, console)
     print(f"report   {folder.report}")
 
@@ -272,7 +265,7 @@ class SweepReport(Callback):
         """Note where the point lies, if it came to an end."""
         folder = RunFolder(Path(job_return.hydra_cfg.hydra.runtime.output_dir))  # type: ignore[union-attr]
         if folder.finished:
-            self._points.append((folder, config.test.name, list(config.test.baselines)))
+            self._points.append((folder, load_test_set(config.test).name, list(config.test.baselines)))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Plot all points that came to an end, beside the classical codecs."""

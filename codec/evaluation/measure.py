@@ -3,10 +3,11 @@
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
+from codec.evaluation.classical import classical_codec
 from codec.evaluation.measures import Measures
 from codec.evaluation.results import ImageRow, Point, Results, equal_pictures
 from codec.files.bundle import Bundle, load_bundle
@@ -14,7 +15,7 @@ from codec.files.coding import Encoded, decode_latents, encode, estimated_bits, 
 from codec.metrics.distribution import PatchFeatures
 from codec.metrics.quality import finite, ms_ssim, ms_ssim_db, psnr
 from codec.types import UserError
-from data.testsets import TestImage
+from data.testsets import TestImage, TestSet
 
 MAX_OVERHEAD, MAX_OVERHEAD_BYTES = 0.005, 8  # of the payload over its ideal size at the same tables
 MAX_ESTIMATE_GAP = 0.01
@@ -22,10 +23,35 @@ MAX_ESTIMATE_GAP = 0.01
 console = Console()
 
 
-def evaluate(
-    bundle: Path, pictures: Sequence[TestImage], dataset: str, files: Path, measures: Measures | None = None
-) -> Results:
-    """Measure the codec of a bundle on `pictures`; their .lic files go below the folder `files`.
+class Measurement(NamedTuple):
+    """What a codec is measured on and by, loaded.
+
+    baselines: names of the classical codecs beside it. measures: what is measured beside rates, PSNR and MS-SSIM.
+    """
+
+    test_set: TestSet
+    baselines: Sequence[str]
+    measures: Measures
+
+
+def load_measurement(
+    test_set: TestSet, baselines: Sequence[str], measures: Sequence[str], perceptual: Mapping[str, Any]
+) -> Measurement:
+    """The measurement of `test_set` beside `baselines` and by `measures`; those whose networks cannot be had are named.
+
+    perceptual: conf's, the arguments of Measures. Raises UserError for what cannot be measured on the set.
+    """
+    for name in baselines:
+        classical_codec(name)  # a wrong name shows now, not after all the coding
+    loaded = Measures(measures, **perceptual)
+    loaded.check_size(test_set.pictures, test_set.name)
+    for name, reason in loaded.not_computed.items():
+        console.print(f"[yellow]{name} will be missing: {reason}", soft_wrap=True)
+    return Measurement(test_set, list(baselines), loaded)
+
+
+def evaluate(bundle: Path, test_set: TestSet, files: Path, measures: Measures | None = None) -> Results:
+    """Measure the codec of a bundle on a set; the .lic files of its pictures go below the folder `files`.
 
     measures: what is measured beside rates, PSNR and MS-SSIM.
     Raises UserError where a decoded latent is not the encoded one, or a payload is larger than its tables allow.
@@ -33,7 +59,7 @@ def evaluate(
     encoder, decoder = load_bundle(bundle), load_bundle(bundle)
     measures = measures or Measures()
     patches = measures.patch_features()
-    rows = [_measure(encoder, decoder, picture, files, measures, patches) for picture in pictures]
+    rows = [_measure(encoder, decoder, picture, files, measures, patches) for picture in test_set.pictures]
     facts = encoder.header
     config = facts["facts"].get("config", {})
     setting = {"lmbda": config["model"]["lmbda"]} if "model" in config else {}
@@ -54,7 +80,7 @@ def evaluate(
     missing = {"ms_ssim": "some pictures have a side under 161 pixels"} if any(r.ms_ssim is None for r in rows) else {}
     missing |= equal_pictures([point]) | measures.missing(rows, point.of_set)
     name = " ".join(dict.fromkeys(filter(None, (config.get("experiment_name"), facts["model"]))))  # one word where they agree
-    return Results(name, description, dataset, [point], missing, measures.measured_with)
+    return Results(name, description, test_set.name, [point], missing, measures.measured_with)
 
 
 def _measure(
@@ -99,15 +125,3 @@ def _check_overhead(encoded: Encoded, path: Path) -> None:
             f"the payload of {path} has {encoded.payload_bytes} bytes, its tables promise {ideal:.0f}; expected at most "
             f"{MAX_OVERHEAD:.1%} and {MAX_OVERHEAD_BYTES} bytes between them; the coder is wrong, report this as a bug"
         )
-
-
-def load_measures(names: Sequence[str], settings: Mapping[str, Any], pictures: Sequence[TestImage], dataset: str) -> Measures:
-    """The measures that were asked for on `pictures`; those whose networks cannot be had are named.
-
-    settings: conf's `perceptual`, the arguments of Measures. Raises UserError for what cannot be measured on the set.
-    """
-    measures = Measures(names, **settings)
-    measures.check_size(pictures, dataset)
-    for name, reason in measures.not_computed.items():
-        console.print(f"[yellow]{name} will be missing: {reason}", soft_wrap=True)
-    return measures

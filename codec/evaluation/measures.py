@@ -39,7 +39,7 @@ class Measures:
     ):
         for name in names:
             if name not in MEASURES:
-                raise UserError(f"unknown measure '{name}'; expected some of {', '.join(MEASURES)}; set measures")
+                raise UserError(f"unknown measure '{name}'; expected some of {', '.join(MEASURES)}; set test.measures")
         self.asked = asked = frozenset(names)
         self.small_sets = small_sets
         self.measured_with: dict[str, str] = {}

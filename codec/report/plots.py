@@ -63,7 +63,8 @@ def write_rd_plot(learned: Sequence[Results], classical: Sequence[Results], path
     axes.set_ylim(min(visible) - 0.5, max(visible) + 0.5)
     axes.set_xlabel("bits per pixel, of files written")
     axes.set_ylabel("PSNR in dB, RGB of 8 bits, mean over pictures")
-    axes.set_title(f"{learned[0].dataset}: {len(learned[0].points[0].images)} pictures")
+    title = f"{learned[0].dataset}: {len(learned[0].points[0].images)} pictures"
+    axes.set_title(title, parse_math=False)  # a folder gives its set any name
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", fontsize="small")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from codec.evaluation.results import Results, psnr_at_rate
@@ -15,7 +16,7 @@ from codec.types import UserError
 def print_table(ours: Results, others: Sequence[Results], console: Console) -> None:
     """A row a picture and their mean: our rates and quality, and the others' PSNR at the rate of our files."""
     point = ours.points[0]
-    title = f"{ours.name} on {ours.dataset}: file sizes as written, quality as decoded"
+    title = f"{escape(ours.name)} on {escape(ours.dataset)}: file sizes as written, quality as decoded"
     beside = f"\n{', '.join(other.name for other in others)}: PSNR in dB at the same bpp" if others else ""
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0), title=title + beside)
     for heading in ("picture", "bpp", "est.", "PSNR\ndB", "MS-SSIM\ndB", "s in, out"):

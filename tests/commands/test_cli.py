@@ -71,9 +71,8 @@ def test_every_config_composes_and_instantiates(path, tmp_path):
 
     group, choice = path.parent.name, path.stem
     with initialize_config_module("conf", version_base="1.3"):
-        if group == "data" and choice in ("kodak", "photographs"):
-            assert compose("eval", [f"data={choice}"]).data.name == choice
-            return
+        if group == "test":
+            assert compose("eval", [f"test={choice}"]).test._target_ == f"data.testsets.{choice}"
         overrides = [f"{group}={choice}", *(["model.lmbda=8.73"] if choice == "ms_ssim" else [])]
         overrides += ["model.lmbda=0.00234375"] if choice == "perceptual" else []
         cfg = compose("train", [*overrides, f"run_dir={tmp_path}"])
@@ -184,7 +183,7 @@ def test_a_trained_codec_codes_and_starts_another_run(finished, tmp_path):
         (["masks", "data=other"], "see the keys with: codec masks --help"),
         (["train", "precision=16-mixed"], "expected auto, 32-true or bf16-mixed"),
         (["train", "data=folder", "data.root=nowhere"], "no folder at nowhere"),
-        (["train", "data=kodak"], "a set to measure on"),
+        (["eval", "data=kodak"], "say test=kodak"),
         (["train", "profile=tiny"], "which has one size"),
         (["train", "target_bpp=-1", *TINY], "expected a positive number of bits"),
         (["train", "experiment=hific", "profile=tiny", "trainer.devices=2"], "start experiment=hific_warmup first"),

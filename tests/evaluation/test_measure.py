@@ -15,7 +15,7 @@ from codec.files.coding import decode, encode
 from codec.metrics.quality import psnr
 from codec.models.base import Latents
 from codec.types import UserError
-from data.testsets import TestImage
+from data.testsets import TestImage, TestSet
 
 
 def write_bundle(path: Path) -> Path:
@@ -43,11 +43,11 @@ def bundle(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def measured(bundle, tmp_path_factory) -> tuple[Results, Path]:
     folder = tmp_path_factory.mktemp("files")
-    return evaluate(bundle, PICTURES, "folder", folder), folder
+    return evaluate(bundle, TestSet("mine", PICTURES), folder), folder
 
 
 def test_an_estimate_that_the_tables_do_not_keep_is_said_in_one_line(bundle, tmp_path, capsys):
-    evaluate(bundle, PICTURES[1:2], "folder", tmp_path)  # weights of no training
+    evaluate(bundle, TestSet("mine", PICTURES[1:2]), tmp_path)  # weights of no training
     (line,) = capsys.readouterr().out.splitlines()
     assert "off the rate at the coder's tables: symbols lie far beyond their predicted scales" in line
 
@@ -94,7 +94,7 @@ def test_a_payload_beyond_its_tables_fails(bundle, tmp_path, monkeypatch):
 
     monkeypatch.setattr(measure, "encode", wasteful)
     with pytest.raises(UserError, match="the coder is wrong"):
-        evaluate(bundle, PICTURES[:1], "folder", tmp_path)
+        evaluate(bundle, TestSet("mine", PICTURES[:1]), tmp_path)
 
 
 def test_latents_that_differ_fail(bundle, tmp_path, monkeypatch):
@@ -104,4 +104,4 @@ def test_latents_that_differ_fail(bundle, tmp_path, monkeypatch):
 
     monkeypatch.setattr(measure, "encode", drifted)
     with pytest.raises(UserError, match="other latents"):
-        evaluate(bundle, PICTURES[:1], "folder", tmp_path)
+        evaluate(bundle, TestSet("mine", PICTURES[:1]), tmp_path)

@@ -10,6 +10,7 @@ from codec.evaluation.classical import measure_classical
 from codec.evaluation.results import ImageRow, Point, Results
 from codec.metrics.published import published_curves
 from codec.report.tables import print_savings, print_table
+from data.testsets import TestSet
 
 
 def shown(ours: Results, others: list[Results], width: int = 80) -> str:
@@ -37,7 +38,7 @@ def test_the_table_compares_at_equal_rate():
 def test_the_table_fits_a_terminal_of_80_columns():
     """Its headings and numbers are whole, beside all four classical codecs; a long name goes on in the next line."""
     row = ImageRow("motorcycle_left_at_noon", 64, 64, 1.0, 30.0, 1.0, 1.0, 1.0, 0.9, 15.0, 0.5, 0.5)
-    others = [measure_classical(name, [], "photographs") for name in ("jpeg", "webp", "avif", "jpeg2000")]
+    others = [measure_classical(name, TestSet("photographs", [])) for name in ("jpeg", "webp", "avif", "jpeg2000")]
     text = shown(Results("a codec", "", "photographs", [Point({}, [row])]), others)
     assert "…" not in text and max(len(line) for line in text.splitlines()) <= 80
     for heading in ("picture", "MS-SSIM", "s in, out", "2000", "motorcyc", "0.50 0.50"):
