@@ -61,17 +61,18 @@ def _without_maps(root: Path, paths: Sequence[Path]) -> list[Path]:
     return [path for path in paths if maps.isdisjoint(path.parents)] if maps else list(paths)
 
 
-def list_images(root: Path) -> list[Path]:
+def list_images(root: Path, setting: str = "data.root") -> list[Path]:
     """The JPEG, PNG and WebP files below a folder, sorted; maps of regions that were made there are no pictures.
 
+    setting: what the user sets to name the folder, for messages.
     Raises UserError where the folder is missing or holds none.
     """
     if not root.is_dir():
-        raise UserError(f"no folder at {root}; expected a folder of JPEG, PNG or WebP files; set data.root")
+        raise UserError(f"no folder at {root}; expected a folder of JPEG, PNG or WebP files; set {setting}")
     paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     paths = _without_maps(root, paths)
     if not paths:
-        raise UserError(f"no pictures in {root}; expected JPEG, PNG or WebP files there or below; set data.root")
+        raise UserError(f"no pictures in {root}; expected JPEG, PNG or WebP files there or below; set {setting}")
     return paths
 
 

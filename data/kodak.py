@@ -52,7 +52,7 @@ def kodak_paths(folder: Path) -> list[Path]:
     if missing:
         raise UserError(
             f"{len(missing)} of the 24 Kodak photographs are not in {folder} ({missing[0]} first); expected all; "
-            f"run: codec fetch kodak --root {folder.parent}"
+            f"run: codec fetch kodak --root {folder.parent}, or set test.root to the folder that holds them"
         )
     return [folder / name for name in SHA256]
 

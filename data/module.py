@@ -2,7 +2,6 @@
 
 import signal
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import lightning
@@ -16,7 +15,7 @@ from data.crops import smallest
 from data.regions import relabel
 from data.sampler import Key, StepBatchSampler, picture_at
 from data.sources import Folder, MappedSource, Source
-from data.testsets import TestImage, load_test_set
+from data.testsets import TestImage, TestSet
 
 
 class CropDataset(Dataset[Tensor]):
@@ -104,10 +103,11 @@ def _start_worker(_: int) -> None:
 class ImageDataModule(lightning.LightningDataModule):
     """Random crops of `sources`, mixed by `weights`; validation on the whole pictures of a test set, one at a time.
 
-    batch_size: pictures of one step, over all ranks. crop: side in pixels. val: a name that load_test_set knows, below
-    `root` where it is a set of files. regions: where the maps of the sources come from, or None; with them each training
-    batch has maps. val_source: pictures with regions to validate on instead, one crop of each, so that what maps are worth
-    can be measured. Pixels travel as uint8 and become float32 in [0, 1] on the device, ids travel as small as they can.
+    batch_size: pictures of one step, over all ranks. crop: side in pixels. val: the test set. root: what conf/data names the
+    files of sources, regions and maps by; nothing is read from it here. regions: where the maps of the sources come from, or
+    None; with them each training batch has maps. val_source: pictures with regions to validate on instead, one crop of each,
+    so that what maps are worth can be measured. Pixels travel as uint8 and become float32 in [0, 1] on the device, ids travel
+    as small as they can.
     """
 
     def __init__(
@@ -118,18 +118,20 @@ class ImageDataModule(lightning.LightningDataModule):
         crop: int,
         num_workers: int,
         seed: int,
-        val: str,
-        root: str,
+        val: TestSet,
+        root: str | None = None,
         regions: object | None = None,
         val_source: MappedSource | None = None,
     ):
         super().__init__()
         if crop < 64 or crop % 64:
             raise UserError(f"data.crop={crop}; expected a multiple of 64, such as 256; set data.crop")
+        if not isinstance(val, TestSet):
+            raise UserError(f"data.val={val}; expected a test set of conf/test; say test@data.val={val}")
         self.dataset = CropDataset(sources, weights, crop, batch_size, seed)
         self.has_regions = _have_regions(sources, asked=regions is not None)
         self.batch_size, self.num_workers = batch_size, num_workers
-        self.val, self.root, self.val_source = val, Path(root), val_source
+        self.val, self.val_source = val, val_source
 
     def prepare_data(self) -> None:
         """Make the maps that are missing, where the set is small.
@@ -175,7 +177,7 @@ class ImageDataModule(lightning.LightningDataModule):
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         if self.val_source is not None:
             return self._mapped_crops(self.val_source, rank, world)
-        pictures = WholePictures(load_test_set(self.val, self.root)[rank::world])
+        pictures = WholePictures(self.val.pictures[rank::world])
         return DataLoader(pictures, batch_size=1, collate_fn=_to_named_batch, pin_memory=torch.cuda.is_available())
 
     def _mapped_crops(self, source: MappedSource, rank: int, world: int) -> DataLoader[Any]:

@@ -1,7 +1,7 @@
-"""Sets of whole pictures to measure codecs on."""
+"""Sets of whole pictures to measure codecs on. conf/test names each of them by its function here."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,10 +13,12 @@ from data.images import list_images, read_image
 from data.kodak import kodak_paths
 from data.sources import photograph_paths
 
+SETS = ("photographs", "kodak")  # with pictures of their own; any other name is that of a folder
+
 
 @dataclass(frozen=True)
 class TestImage:
-    """A picture of a test set: its own name in the set, and how to read it."""
+    """A picture of a test set: its own name in the set, and how to read it as uint8 [3, H, W]."""
 
     __test__ = False  # no test of pytest's
 
@@ -24,23 +26,51 @@ class TestImage:
     load: Callable[[], Tensor]
 
 
-def _folder(root: Path) -> list[TestImage]:
-    """The pictures below `root`, named by their path there; the suffix stays where two differ in nothing else."""
-    paths = [path.relative_to(root) for path in list_images(root)]
+@dataclass(frozen=True)
+class TestSet:
+    """Pictures to measure on, and the name of the set: in results, and of their files."""
+
+    __test__ = False
+
+    name: str
+    pictures: Sequence[TestImage]
+
+
+def photographs() -> TestSet:
+    """Five photographs that scikit-image ships."""
+    return TestSet("photographs", [TestImage(path.stem, partial(read_image, path)) for path in photograph_paths("test")])
+
+
+def kodak(root: str | Path) -> TestSet:
+    """The 24 Kodak photographs in the folder root.
+
+    Raises UserError where one is missing.
+    """
+    paths = kodak_paths(Path(root).expanduser())
+    return TestSet("kodak", [TestImage(path.stem, partial(read_image, path)) for path in paths])
+
+
+def folder(root: str | Path, name: str | None = None) -> TestSet:
+    """The pictures below the folder root, named by their path there; the suffix stays where two differ in nothing else.
+
+    name: of the set; the folder's own name if None. Region maps that were made there are no pictures.
+    Raises UserError where the folder is missing or holds no picture, or the set would bear the name of another.
+    """
+    root = Path(root).expanduser()
+    paths = [path.relative_to(root) for path in list_images(root, "test.root")]
     uses = Counter(path.with_suffix("") for path in paths)
     names = [path if uses[path.with_suffix("")] > 1 else path.with_suffix("") for path in paths]
-    return [TestImage(name.as_posix(), partial(read_image, root / path)) for name, path in zip(names, paths, strict=True)]
+    pictures = [TestImage(own.as_posix(), partial(read_image, root / path)) for own, path in zip(names, paths, strict=True)]
+    return TestSet(_free_name(root, root.resolve().name if name is None else name), pictures)
 
 
-def load_test_set(name: str, root: Path) -> list[TestImage]:
-    """The pictures of a set, sorted by name: "photographs" (scikit-image's), "kodak" (in root/kodak), "folder" (root).
-
-    Raises UserError where the set is unknown or not there.
-    """
-    if name == "photographs":
-        return [TestImage(path.stem, partial(read_image, path)) for path in photograph_paths("test")]
-    if name == "kodak":
-        return [TestImage(path.stem, partial(read_image, path)) for path in kodak_paths(root / "kodak")]
-    if name == "folder":
-        return _folder(root)
-    raise UserError(f"unknown test set '{name}'; expected photographs, kodak or folder; set data")
+def _free_name(root: Path, name: str) -> str:
+    """The name of a folder's set. Raises UserError for one that no file can bear, or that belongs to another set."""
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise UserError(f"the set in {root} would be called '{name}'; expected a word, which names files; set test.name")
+    if name in SETS:
+        raise UserError(
+            f"the set in {root} would be called {name}, as another is; expected a name of its own; set test.name, or "
+            f"test={name}"
+        )
+    return name

@@ -31,6 +31,7 @@ from codec.types import Batch
 from data.module import ImageDataModule
 from data.regions import ExactRegions
 from data.sources import Leaves
+from data.testsets import photographs
 
 WIDTHS = {"N": 4, "M": 4, "C": 4, "num_blocks": 1}
 CASES = [(kind, accumulate) for kind in ("adversarial", "rate_distortion", "regions") for accumulate in (1, 2)]
@@ -120,7 +121,7 @@ def fit(
     folder.mkdir(parents=True, exist_ok=True)
     kind = DoubleData if precision == "64-true" else ImageDataModule
     leaves = Leaves(3, 96, 1, ExactRegions() if regions else None)
-    data = kind({"leaves": leaves}, {"leaves": 1.0}, batch_size, 64, 0, 3, "photographs", "datasets")
+    data = kind({"leaves": leaves}, {"leaves": 1.0}, batch_size, 64, 0, 3, photographs())
     trainer = lightning.Trainer(
         accelerator="cpu", max_steps=steps, max_epochs=-1, check_val_every_n_epoch=None,
         num_sanity_val_steps=0, use_distributed_sampler=False, enable_progress_bar=False, enable_model_summary=False,

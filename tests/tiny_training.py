@@ -18,6 +18,7 @@ from codec.optim.schedules import Schedule
 from codec.runs.folder import RunFolder
 from codec.types import Batch
 from data.module import ImageDataModule
+from data.testsets import photographs
 
 LOG_EVERY, VAL_EVERY, SAVE_EVERY, NUM_VAL = 2, 4, 5, 2
 
@@ -36,7 +37,7 @@ class TinyData(ImageDataModule):
     """The real one, validated on small pictures."""
 
     def __init__(self) -> None:
-        super().__init__({"waves": Waves()}, {"waves": 1.0}, 2, 64, 0, 3, "photographs", "datasets")
+        super().__init__({"waves": Waves()}, {"waves": 1.0}, 2, 64, 0, 3, photographs())
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return DataLoader([Batch(picture(64, 192, seed)[None]) for seed in range(NUM_VAL)], batch_size=None)

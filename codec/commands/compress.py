@@ -117,7 +117,7 @@ def _list_coded(folder: Path) -> list[Path]:
 def compress(arguments: argparse.Namespace) -> int:
     """Write the .lic file of a picture, or of every picture below a folder."""
     grid = None if arguments.grid is None else _grid(arguments.grid)
-    return _run(arguments, _pairs(arguments, list_images, SUFFIX), partial(_compress, grid=grid))
+    return _run(arguments, _pairs(arguments, partial(list_images, setting="the input"), SUFFIX), partial(_compress, grid=grid))
 
 
 def decompress(arguments: argparse.Namespace) -> int:

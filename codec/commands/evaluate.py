@@ -1,152 +1,25 @@
-"""`codec eval`: every picture to a file, the file back to a picture in a codec built anew, and what that measures."""
+"""`codec eval`: what a codec makes of a set of pictures, by the files that it writes."""
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from hydra import compose, initialize_config_module
-from rich.console import Console
 
-from codec.evaluation.classical import classical_codec, measure_classical
-from codec.evaluation.measures import MEASURES, Measures
-from codec.evaluation.results import ImageRow, Point, Results, equal_pictures
-from codec.files.bundle import Bundle, load_bundle
-from codec.files.coding import Encoded, decode_latents, encode, estimated_bits, reconstruct
-from codec.metrics.distribution import PatchFeatures
-from codec.metrics.quality import finite, ms_ssim, ms_ssim_db, psnr
-from codec.report.report import print_table, write_pictures, write_rd_plot
+from codec.config.measurement import load_asked
+from codec.report.of_set import measure_and_report
 from codec.runs.folder import RunFolder
 from codec.types import UserError
-from data.testsets import TestImage, load_test_set
 
-MAX_OVERHEAD, MAX_OVERHEAD_BYTES = 0.005, 8  # of the payload over its ideal size at the same tables
-MAX_ESTIMATE_GAP = 0.01
-
-console = Console()
-
-
-def evaluate(
-    bundle: Path, pictures: Sequence[TestImage], dataset: str, files: Path, measures: Measures | None = None
-) -> Results:
-    """Measure the codec of a bundle on `pictures`; their .lic files go below the folder `files`.
-
-    measures: what is measured beside rates, PSNR and MS-SSIM.
-    Raises UserError where a decoded latent is not the encoded one, or a payload is larger than its tables allow.
-    """
-    encoder, decoder = load_bundle(bundle), load_bundle(bundle)
-    measures = measures or Measures()
-    patches = measures.patch_features()
-    rows = [_measure(encoder, decoder, picture, files, measures, patches) for picture in pictures]
-    facts = encoder.header
-    config = facts["facts"].get("config", {})
-    setting = {"lmbda": config["model"]["lmbda"]} if "model" in config else {}
-    if config.get("target_bpp") is not None:
-        setting["target_bpp"] = config["target_bpp"]
-    description = f"{facts['model']} {facts['arguments']}, bundle {encoder.fingerprint.hex()}"
-    if "trained_with" in facts["facts"]:
-        description += f", trained with {facts['facts']['trained_with']}"
-    point = Point(setting, rows, measures.of_set(patches))
-    estimated, table = point.mean("estimated_bpp"), point.mean("table_bpp")
-    assert estimated is not None and table is not None
-    if abs(estimated / table - 1) > MAX_ESTIMATE_GAP:
-        console.print(
-            f"[yellow]the estimated rate is {100 * (estimated / table - 1):+.1f} % off the rate at the coder's tables: "
-            "symbols lie far beyond their predicted scales, as early in a training",
-            soft_wrap=True,
-        )
-    missing = {"ms_ssim": "some pictures have a side under 161 pixels"} if any(r.ms_ssim is None for r in rows) else {}
-    missing |= equal_pictures([point]) | measures.missing(rows, point.of_set)
-    name = " ".join(dict.fromkeys(filter(None, (config.get("experiment_name"), facts["model"]))))  # one word where they agree
-    return Results(name, description, dataset, [point], missing, measures.measured_with)
-
-
-def _measure(
-    encoder: Bundle, decoder: Bundle, picture: TestImage, files: Path, measures: Measures, patches: PatchFeatures | None
-) -> ImageRow:
-    original = picture.load()
-    path = files / f"{picture.name}.lic"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    begun = time.perf_counter()
-    encoded = encode(encoder, original)
-    encode_seconds = time.perf_counter() - begun
-    path.write_bytes(encoded.file)
-    data = path.read_bytes()
-    begun = time.perf_counter()
-    latents, height, width = decode_latents(decoder, data)
-    decoded = reconstruct(decoder, latents, height, width)
-    decode_seconds = time.perf_counter() - begun
-    if not latents.equal(encoded.latents):
-        raise UserError(f"{path} decodes to other latents than were encoded; expected the same; report this as a bug")
-    _check_overhead(encoded, path)
-    pixels = height * width
-    similarity = ms_ssim(decoded, original)
-    if patches is not None:
-        patches.add(decoded, original)
-    return ImageRow(
-        picture.name, width, height,
-        file_bpp=8 * len(data) / pixels,
-        psnr=finite(psnr(decoded, original)),
-        estimated_bpp=estimated_bits(encoder, encoded) / pixels,
-        table_bpp=encoded.table_bits / pixels,
-        payload_bpp=8 * encoded.payload_bytes / pixels,
-        ms_ssim=similarity, ms_ssim_db=ms_ssim_db(similarity),
-        encode_seconds=encode_seconds, decode_seconds=decode_seconds,
-        **measures.of_picture(decoded, original),
-    )  # fmt: skip
-
-
-def _check_overhead(encoded: Encoded, path: Path) -> None:
-    ideal = encoded.table_bits / 8
-    if abs(encoded.payload_bytes - ideal) > MAX_OVERHEAD * ideal + MAX_OVERHEAD_BYTES:
-        raise UserError(
-            f"the payload of {path} has {encoded.payload_bytes} bytes, its tables promise {ideal:.0f}; expected at most "
-            f"{MAX_OVERHEAD:.1%} and {MAX_OVERHEAD_BYTES} bytes between them; the coder is wrong, report this as a bug"
-        )
-
-
-def load_measures(names: Sequence[str], settings: Mapping[str, Any], pictures: Sequence[TestImage], dataset: str) -> Measures:
-    """The measures that were asked for on `pictures`; those whose networks cannot be had are named.
-
-    settings: conf's `perceptual`, the arguments of Measures. Raises UserError for what cannot be measured on the set.
-    """
-    measures = Measures(names, **settings)
-    measures.check_size(pictures, dataset)
-    for name, reason in measures.not_computed.items():
-        console.print(f"[yellow]{name} will be missing: {reason}", soft_wrap=True)
-    return measures
-
-
-def evaluate_and_report(
-    bundle: Path, dataset: str, root: Path, baselines: Sequence[str], measures: Sequence[str],
-    perceptual: Mapping[str, Any], results_folder: Path, report_folder: Path,
-) -> Results:  # fmt: skip
-    """Measure a bundle and the classical codecs on a set; write results, plot and pictures, and print the table.
-
-    measures, perceptual: as in load_measures.
-    """
-    for name in baselines:
-        classical_codec(name)  # a wrong name shows now, not after all the coding
-    pictures = load_test_set(dataset, root)
-    loaded = load_measures(measures, perceptual, pictures, dataset)
-    ours = evaluate(bundle, pictures, dataset, results_folder / dataset, loaded)
-    ours.write(results_folder / dataset)
-    others = [measure_classical(name, pictures, dataset) for name in baselines]
-    for name, other in zip(baselines, others, strict=True):
-        other.write(results_folder / f"{dataset}_{name}")
-    plot, sheet = report_folder / f"{dataset}_rd.png", report_folder / f"{dataset}_pictures.png"
-    write_rd_plot([ours], others, plot)
-    write_pictures(load_bundle(bundle), pictures, ours, results_folder / dataset, sheet)
-    print_table(ours, others, console)
-    if not measures:
-        print(f"more     measures=[{','.join(MEASURES)}], or some of them, with codec eval")
-    print(f"files    {results_folder / dataset}\nresults  {results_folder / dataset}.json, .csv")
-    print(f"plot     {plot}\npictures {sheet}")
-    return ours
+MOVED = {  # keys of before
+    "data": "test=kodak, test=photographs, or test=folder test.root=PATH",
+    "baselines": "test.baselines=[jpeg]",
+    "measures": "test.measures=[lpips]",
+}
 
 
 def run(overrides: Sequence[str]) -> int:
     """The command; overrides are Hydra's, of conf/eval.yaml."""
+    _check_moved(overrides)
     with initialize_config_module("conf", version_base="1.3"):
         cfg = compose("eval", list(overrides))
     if (cfg.run is None) == (cfg.codec is None):
@@ -156,7 +29,13 @@ def run(overrides: Sequence[str]) -> int:
     if cfg.run and not bundle.is_file():
         raise UserError(f"no finished run at {cfg.run}: {bundle.name} is not there; expected what `codec train` leaves")
     out = Path(cfg.out) if cfg.out else (Path(cfg.run) / "results" if cfg.run else Path("results"))
-    evaluate_and_report(
-        bundle, cfg.data.get("name", "folder"), Path(cfg.data.root), cfg.baselines, cfg.measures, cfg.perceptual, out, out
-    )
+    measure_and_report(bundle, load_asked(cfg), out, out)
     return 0
+
+
+def _check_moved(overrides: Sequence[str]) -> None:
+    """Raise UserError for a key of before, with what to say instead."""
+    for override in overrides:
+        key = override.partition("=")[0].lstrip("+~").partition(".")[0]
+        if key in MOVED:
+            raise UserError(f"{override}: codec eval has no key {key}; expected a test set and measures; say {MOVED[key]}")

@@ -2,7 +2,6 @@
 
 import io
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor
 from codec.evaluation.results import ImageRow, Point, Results, equal_pictures
 from codec.metrics.quality import finite, psnr
 from codec.types import UserError
-from data.testsets import TestImage
+from data.testsets import TestSet
 
 
 @dataclass(frozen=True)
@@ -58,21 +57,21 @@ def classical_codec(name: str) -> ClassicalCodec:
     Raises UserError for a name that is not in CLASSICAL, or a format that this Pillow lacks.
     """
     if name not in CLASSICAL:
-        raise UserError(f"unknown baseline '{name}'; expected some of {', '.join(CLASSICAL)}; set baselines")
+        raise UserError(f"unknown baseline '{name}'; expected some of {', '.join(CLASSICAL)}; set test.baselines")
     codec = CLASSICAL[name]
     if name in ("webp", "avif") and not features.check(name):
-        raise UserError(f"this Pillow has no {codec.label}; expected Pillow 11.3 or newer; install it, or set baselines")
+        raise UserError(f"this Pillow has no {codec.label}; expected Pillow 11.3 or newer; install it, or set test.baselines")
     return codec
 
 
-def measure_classical(name: str, pictures: Sequence[TestImage], dataset: str) -> Results:
+def measure_classical(name: str, test_set: TestSet) -> Results:
     """The codec `name` at its whole ladder: file sizes as written, PSNR of what they decode to.
 
     Raises UserError as classical_codec does.
     """
     codec = classical_codec(name)
     rows: dict[Any, list[ImageRow]] = {setting: [] for setting in codec.ladder}
-    for picture in pictures:
+    for picture in test_set.pictures:
         original = picture.load()
         image = Image.fromarray(original.permute(1, 2, 0).numpy())
         for setting in codec.ladder:
@@ -80,7 +79,7 @@ def measure_classical(name: str, pictures: Sequence[TestImage], dataset: str) ->
     points = [Point({codec.parameter: setting}, rows[setting]) for setting in codec.ladder]
     options = ", ".join(f"{key}={value}" for key, value in codec.options.items())
     return Results(
-        codec.label, f"Pillow {PIL.__version__}, {options}", dataset, points,
+        codec.label, f"Pillow {PIL.__version__}, {options}", test_set.name, points,
         {"ms_ssim": "left out for classical codecs: it takes longer than all else"} | equal_pictures(points),
     )  # fmt: skip
 

@@ -1,6 +1,6 @@
 """What can be measured of decoded pictures beside PSNR and MS-SSIM, for those who ask: LPIPS, FID, KID, NIQE."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -24,7 +24,7 @@ class Measures:
 
     lpips: arguments of Lpips. features: see load_feature_network. niqe_parameters: see load_niqe. small_sets: measure FID
     and KID of fewer than 2048 patches, too.
-    measured_with: the network of each measure. not_computed: why there is none.
+    asked: their names. measured_with: the network of each measure. not_computed: why there is none.
     Raises UserError for a name or a file that is none.
     """
 
@@ -39,8 +39,8 @@ class Measures:
     ):
         for name in names:
             if name not in MEASURES:
-                raise UserError(f"unknown measure '{name}'; expected some of {', '.join(MEASURES)}; set measures")
-        asked = set(names)
+                raise UserError(f"unknown measure '{name}'; expected some of {', '.join(MEASURES)}; set test.measures")
+        self.asked = asked = frozenset(names)
         self.small_sets = small_sets
         self.measured_with: dict[str, str] = {}
         self.not_computed: dict[str, str] = {}
@@ -55,7 +55,7 @@ class Measures:
         if self._niqe is not None:
             self.measured_with["niqe"] = "pyiqa"
 
-    def _load(self, measures: set[str], load: Callable[[], Network]) -> Network | None:
+    def _load(self, measures: Collection[str], load: Callable[[], Network]) -> Network | None:
         """What `load` gives, where one of the measures asks for it and it can be had."""
         try:
             return load() if measures else None

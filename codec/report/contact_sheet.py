@@ -9,8 +9,13 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from data.images import read_image
+from data.manifest import Record
+from data.regions import map_path, read_map
+
 INK, PAPER, BORDER = (32, 32, 32), (255, 255, 255), (255, 255, 0)
 COLUMNS, SIDE, LINE, GAP = 4, 320, 20, 6  # SIDE: the longer side of a small picture; all but COLUMNS in pixels
+NUM_PANELS = 12  # of a sheet that stands for a whole set
 
 
 class Panel(NamedTuple):
@@ -50,3 +55,13 @@ def write_contact_sheet(panels: Sequence[Panel], path: Path) -> None:
         y += height
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)
+
+
+def write_sheet_of_set(records: Sequence[Record], root: Path, maps: Path, path: Path) -> None:
+    """A contact sheet of pictures from all over the set: those of `records`, below root, with their maps below `maps`."""
+    places = np.unique(np.linspace(0, len(records) - 1, NUM_PANELS).round().astype(int))
+    panels = []
+    for record in (records[place] for place in places):
+        caption = f"{Path(record.image).stem}: {record.regions} regions"
+        panels.append(Panel(caption, read_image(root / record.image), read_map(map_path(maps, record.image)).numpy()))
+    write_contact_sheet(panels, path)

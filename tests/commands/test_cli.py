@@ -71,9 +71,8 @@ def test_every_config_composes_and_instantiates(path, tmp_path):
 
     group, choice = path.parent.name, path.stem
     with initialize_config_module("conf", version_base="1.3"):
-        if group == "data" and choice in ("kodak", "photographs"):
-            assert compose("eval", [f"data={choice}"]).data.name == choice
-            return
+        if group == "test":
+            assert compose("eval", [f"test={choice}"]).test._target_ == f"data.testsets.{choice}"
         overrides = [f"{group}={choice}", *(["model.lmbda=8.73"] if choice == "ms_ssim" else [])]
         overrides += ["model.lmbda=0.00234375"] if choice == "perceptual" else []
         cfg = compose("train", [*overrides, f"run_dir={tmp_path}"])
@@ -184,7 +183,7 @@ def test_a_trained_codec_codes_and_starts_another_run(finished, tmp_path):
         (["masks", "data=other"], "see the keys with: codec masks --help"),
         (["train", "precision=16-mixed"], "expected auto, 32-true or bf16-mixed"),
         (["train", "data=folder", "data.root=nowhere"], "no folder at nowhere"),
-        (["train", "data=kodak"], "a set to measure on"),
+        (["eval", "data=kodak"], "say test=kodak"),
         (["train", "profile=tiny"], "which has one size"),
         (["train", "target_bpp=-1", *TINY], "expected a positive number of bits"),
         (["train", "experiment=hific", "profile=tiny", "trainer.devices=2"], "start experiment=hific_warmup first"),
@@ -229,43 +228,3 @@ def test_the_readmes_commands_are_commands():
                 compose(name, [*overrides, *(["run_dir=x"] if name == "train" else [])])
         else:
             _parser().parse_args([name, *words])
-
-
-@pytest.mark.parametrize("name", ["factorized", "hyperprior", "mean_scale"])
-def test_the_benchmark_measures_both_sides(name, capfd):
-    from codec.cli import main
-
-    tiny = ["model.N=8", "model.M=12", "batch_size=1", "crop=64", "steps=1", "rounds=1", "size=[64,64]"]
-    assert main(["bench", f"model={name}", *tiny]) == 0
-    output, errors = capfd.readouterr()
-    assert all(row in output for row in ("training step", "encode", "decode", "times as fast"))
-    assert "Warning" not in errors  # of the processes that it starts
-
-
-TINY_SEGPIC = ["model.N=24", "model.M=40", "batch_size=1", "crop=64", "steps=1", "rounds=1"]
-
-
-@pytest.mark.parametrize("name", ["wacnn", "segpic"])
-def test_the_benchmark_knows_the_published_arrangement(name, capsys):
-    from codec.cli import main
-
-    assert main(["bench", f"model={name}", *TINY_SEGPIC]) == 0
-    output = capsys.readouterr().out
-    assert "training step" in output and "published" in output and ("DPSConv" in output) == (name == "segpic")
-
-
-def test_the_benchmark_counts_memory_of_each_side_alone():
-    """Whatever the process that asks for it has held before."""
-    from hydra import compose, initialize_config_module
-
-    from codec.commands.bench import measure
-
-    ballast = bytearray(2**30)
-    ballast[::4096] = b"\1" * 2**18  # which makes it resident
-    with initialize_config_module("conf", version_base="1.3"):
-        rows = measure(compose("bench", ["model=segpic", *TINY_SEGPIC, "crop=256"]))
-    del ballast
-    ours, theirs = rows["DPSConv"].memory
-    assert 0 < 2 * ours < theirs
-    ours, theirs = rows["training step"].memory
-    assert 0 < ours < theirs

@@ -5,9 +5,7 @@ import pytest
 from PIL import Image
 
 from codec.commands.masks import run
-from codec.report.contact_sheet import BORDER, COLUMNS, GAP, LINE, SIDE, Panel, write_contact_sheet
 from codec.types import UserError
-from data.images import read_image
 
 
 @pytest.fixture
@@ -55,20 +53,3 @@ def test_what_cannot_be_made_is_one_line(wrong, line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=line):
         run(wrong)
-
-
-def test_a_sheet_shows_borders_where_regions_meet(tmp_path):
-    ids = np.zeros((320, 320), dtype=int)
-    ids[:, 100:] = 1
-    grey = read_image(_save(tmp_path / "grey.png", np.full((320, 320, 3), 90, dtype=np.uint8)))
-    write_contact_sheet([Panel("a", grey, ids)] * (COLUMNS + 1), tmp_path / "sheet.png")
-    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
-    assert sheet.shape == (2 * (LINE + GAP + SIDE) + GAP, COLUMNS * (SIDE + GAP) + GAP, 3)
-    first = sheet[GAP + LINE :, GAP:][:SIDE, :SIDE]
-    on_border = (first == BORDER).all(axis=2)
-    assert on_border[:, 99].all() and on_border.sum() == SIDE and (first[~on_border] == 90).all()
-
-
-def _save(path, pixels):
-    Image.fromarray(pixels).save(path)
-    return path

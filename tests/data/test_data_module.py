@@ -9,8 +9,10 @@ import torch
 from PIL import Image
 
 from codec.types import Batch, UserError
+from data import testsets
 from data.module import ImageDataModule
 from data.sources import Folder, Leaves
+from data.testsets import photographs
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,7 @@ def folder(tmp_path_factory):
 
 def build(folder, num_workers=0, seed=1, **changes):
     sources = {"folder": Folder(folder, 64), "leaves": Leaves(4, 96, seed)}
-    settings = dict(batch_size=4, crop=64, num_workers=num_workers, seed=seed, val="folder", root=str(folder)) | changes
+    settings = dict(batch_size=4, crop=64, num_workers=num_workers, seed=seed, val=testsets.folder(folder)) | changes
     return ImageDataModule(sources, {"folder": 0.7, "leaves": 0.3}, **settings)
 
 
@@ -111,7 +113,7 @@ class _Numbered:
 def test_a_file_that_breaks_later_is_one_line(folder, tmp_path, num_workers):
     path = tmp_path / "cut.png"
     path.write_bytes((folder / "0.png").read_bytes())
-    data = ImageDataModule({"folder": Folder(tmp_path, 64)}, {"folder": 1.0}, 4, 64, num_workers, 1, "folder", str(tmp_path))
+    data = ImageDataModule({"folder": Folder(tmp_path, 64)}, {"folder": 1.0}, 4, 64, num_workers, 1, photographs())
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(UserError, match=r"^[^\n]*cut.png[^\n]*$"):
         first(data, 1)
@@ -125,4 +127,9 @@ def test_crops_are_multiples_of_64(folder, crop):
 
 def test_weights_belong_to_the_sources(folder):
     with pytest.raises(UserError, match="data.weights"):
-        ImageDataModule({"folder": Folder(folder, 64)}, {"leaves": 1.0}, 4, 64, 0, 1, "folder", str(folder))
+        ImageDataModule({"folder": Folder(folder, 64)}, {"leaves": 1.0}, 4, 64, 0, 1, photographs())
+
+
+def test_a_word_is_no_test_set(folder):
+    with pytest.raises(UserError, match="data.val=kodak; expected a test set of conf/test; say test@data.val=kodak"):
+        build(folder, val="kodak")

@@ -22,6 +22,7 @@ from data.images import list_images
 from data.module import ImageDataModule
 from data.regions import ExactRegions, Grid, RegionSource, map_path, write_map
 from data.sources import Folder, Leaves, Shipped
+from data.testsets import photographs
 
 NUM_PICTURES, COLOURS = 6, 23
 RULES = {"min_area": 0, "max_regions": None}
@@ -71,7 +72,7 @@ def root(tmp_path_factory):
 
 def unprepared(root, regions, num_workers=0, seed=1, scales=(1.0,), **changes):
     folder = Folder(root / "images", 64, scales, regions=regions)
-    settings = dict(batch_size=4, crop=64, num_workers=num_workers, seed=seed, val="folder", root=str(root)) | changes
+    settings = dict(batch_size=4, crop=64, num_workers=num_workers, seed=seed, val=photographs()) | changes
     return ImageDataModule({"folder": folder}, {"folder": 1.0}, regions=regions, **settings)
 
 
@@ -172,7 +173,7 @@ def test_workers_get_paths_alone(root):
 def test_a_mixture_has_maps_everywhere_or_nowhere(root):
     def mixed(leaves, folder, regions):
         sources = {"leaves": Leaves(2, 96, 0, leaves), "folder": Folder(root / "images", 64, regions=folder)}
-        return ImageDataModule(sources, {"leaves": 1, "folder": 1}, 4, 64, 0, 1, "folder", str(root), regions)
+        return ImageDataModule(sources, {"leaves": 1, "folder": 1}, 4, 64, 0, 1, photographs(), regions=regions)
 
     with pytest.raises(UserError, match="data.sources.leaves.*set data/regions@data.sources.leaves.regions=grid"):
         mixed(None, Drawn(root / "maps"), Drawn(root / "maps"))

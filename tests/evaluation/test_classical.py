@@ -11,7 +11,7 @@ from PIL import Image
 from codec.evaluation.classical import CLASSICAL, measure_classical
 from codec.metrics.quality import psnr
 from codec.types import UserError
-from data.testsets import TestImage
+from data.testsets import TestImage, TestSet
 
 
 def colourful(height: int = 96, width: int = 120) -> torch.Tensor:
@@ -28,7 +28,7 @@ PICTURE = TestImage("colourful", colourful)
 
 @pytest.fixture(scope="module", params=CLASSICAL)
 def measured(request):
-    return request.param, measure_classical(request.param, [PICTURE], "folder")
+    return request.param, measure_classical(request.param, TestSet("mine", [PICTURE]))
 
 
 def test_more_rate_gives_more_quality(measured):
@@ -69,7 +69,7 @@ def test_jpeg2000_transforms_colours():
 @pytest.mark.parametrize("name", CLASSICAL)
 def test_a_picture_that_comes_back_exactly_is_told_and_written(name, tmp_path):
     flat = TestImage("flat", lambda: torch.full((3, 32, 32), 128, dtype=torch.uint8))
-    results = measure_classical(name, [flat], "folder")
+    results = measure_classical(name, TestSet("mine", [flat]))
     assert results.points[-1].images[0].psnr is None
     assert "exactly" in results.not_computed["psnr"]
     results.write(tmp_path / name)
@@ -79,11 +79,11 @@ def test_a_picture_that_comes_back_exactly_is_told_and_written(name, tmp_path):
 @pytest.mark.parametrize("height, width", [(1, 1), (17, 5)])
 @pytest.mark.parametrize("name", CLASSICAL)
 def test_small_pictures(name, height, width):
-    results = measure_classical(name, [TestImage("small", lambda: colourful(height, width))], "folder")
+    results = measure_classical(name, TestSet("mine", [TestImage("small", lambda: colourful(height, width))]))
     assert all(point.images[0].file_bpp > 0 for point in results.points)
     assert (results.points[0].images[0].width, results.points[0].images[0].height) == (width, height)
 
 
 def test_an_unknown_baseline_is_one_line():
     with pytest.raises(UserError, match="unknown baseline 'bpg'; expected some of jpeg, webp, avif, jpeg2000"):
-        measure_classical("bpg", [PICTURE], "folder")
+        measure_classical("bpg", TestSet("mine", [PICTURE]))

@@ -16,15 +16,15 @@ from conftest import decode_in_another_process, import_published, live_slices, o
 from PIL import Image
 
 from codec.cli import main
-from codec.commands.import_checkpoint import KINDS
 from codec.entropy.coder import StreamWriter
 from codec.entropy.stream import SymbolWriter
 from codec.files.bundle import load_bundle, save_bundle
 from codec.files.coding import decode, decode_latents, encode, reconstruct
+from codec.files.published import KINDS
 from codec.layers.regions import Grid
 from codec.models.base import Latents
 from codec.types import UserError
-from data.testsets import load_test_set
+from data.testsets import kodak
 
 STREAMS = {"wacnn": {"z", "y"}, "segpic": {"p1", "p2", "z", "y"}}
 
@@ -180,7 +180,7 @@ def test_kodak_comes_back_from_another_process(shared, recipe, tmp_path, monkeyp
     A picture takes half a minute or more on one thread; CODEC_TEST_PICTURES=24 codes all of them.
     """
     monkeypatch.setattr("codec.files.coding.StreamWriter", StreamsAlone)
-    pictures = load_test_set("kodak", shared / "images")
+    pictures = kodak(shared / "images" / "kodak").pictures
     pictures = [*pictures[3:], *pictures[:3]][: int(os.environ.get("CODEC_TEST_PICTURES", 2))]  # an upright one and a wide one
     seconds = {kind: ([], []) for kind in STREAMS}
     rates = {kind: [] for kind in STREAMS}

@@ -5,10 +5,10 @@ import torch
 from conftest import MODEL_NAMES, decode_in_another_process, live_codec
 
 from codec.cli import main
-from codec.commands.evaluate import evaluate
+from codec.evaluation.measure import evaluate
 from codec.files.bundle import SHIPPED, load_bundle, save_bundle
 from codec.files.coding import encode, reconstruct
-from data.testsets import load_test_set
+from data.testsets import kodak
 
 
 @pytest.mark.slow
@@ -16,7 +16,7 @@ def test_compressais_trained_weights_give_its_figures(shared, tmp_path):
     """0.18850 bpp and 28.2125 dB by compressai.utils.eval_model with these weights; its rate leaves out any header."""
     weights, bundle = shared / "weights" / "bmshj2018-factorized-q2.pth", tmp_path / "q2.safetensors"
     assert main(["import", "compressai", str(weights), "--out", str(bundle)]) == 0
-    point = evaluate(bundle, load_test_set("kodak", shared / "images"), "kodak", tmp_path / "files").points[0]
+    point = evaluate(bundle, kodak(shared / "images" / "kodak"), tmp_path / "files").points[0]
     assert point.mean("payload_bpp") == pytest.approx(0.1885, rel=0.005)
     assert point.mean("psnr") == pytest.approx(28.2125, abs=0.005)
 
@@ -24,17 +24,17 @@ def test_compressais_trained_weights_give_its_figures(shared, tmp_path):
 @pytest.mark.slow
 def test_the_shipped_codec_decodes_kodak_exactly(shared, tmp_path):
     """evaluate raises where a latent comes back otherwise, or a payload is larger than its tables allow."""
-    point = evaluate(SHIPPED, load_test_set("kodak", shared / "images"), "kodak", tmp_path / "files").points[0]
+    point = evaluate(SHIPPED, kodak(shared / "images" / "kodak"), tmp_path / "files").points[0]
     assert all(row.file_bpp - row.payload_bpp <= 8 * 32 / (row.width * row.height) for row in point.images)
     assert point.mean("estimated_bpp") == pytest.approx(point.mean("table_bpp"), rel=0.01)
-    y = encode(load_bundle(SHIPPED), load_test_set("kodak", shared / "images")[0].load()).y
+    y = encode(load_bundle(SHIPPED), kodak(shared / "images" / "kodak").pictures[0].load()).y
     assert (y.abs() >= 0.5).float().mean() > 0.01  # else nothing is tested
 
 
 @pytest.mark.slow
 def test_kodak_at_rescaled_weights_comes_back_from_another_process(shared, tmp_path):
     """Latents and pictures, bit for bit, at symbols that span the tables and leave them."""
-    pictures = load_test_set("kodak", shared / "images")
+    pictures = kodak(shared / "images" / "kodak").pictures
     expected = {}
     for name in MODEL_NAMES:
         save_bundle(tmp_path / f"{name}.safetensors", live_codec(name), {}, half=False)

@@ -10,7 +10,6 @@ import torch
 from conftest import OPTIMIZERS, live_slices, one_thread, picture
 from torch.utils.data import DataLoader
 
-from codec.benchmark.published_arrangement import as_published
 from codec.entropy.coder import uniform_noise
 from codec.files.bundle import load_bundle, save_bundle
 from codec.files.coding import encode
@@ -194,13 +193,3 @@ def test_plain_weights_are_those_of_the_layout(shared):
         with torch.no_grad():
             plain.MODELS[kind](weights, images(1).double(), None, 24, 40)
         assert set(plain.aliased(weights)) == published
-
-
-@pytest.mark.parametrize("name", ["wacnn", "segpic"])
-def test_the_published_arrangement_computes_the_same(name):
-    torch.manual_seed(0)
-    codec = build_model(name, N=24, M=40).double().train()
-    x = torch.rand(2, 3, 128, 64, dtype=torch.float64)
-    ours, theirs = (model(x, torch.zeros_like) for model in (codec, as_published(codec)))
-    torch.testing.assert_close(ours.x_hat, theirs.x_hat)
-    torch.testing.assert_close(ours.likelihoods, theirs.likelihoods)

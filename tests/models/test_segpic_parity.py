@@ -8,8 +8,8 @@ import pytest
 import torch
 from conftest import import_published, one_thread
 
-from codec.commands.import_checkpoint import KINDS, canonical_names
 from codec.files.bundle import load_bundle
+from codec.files.published import KINDS, canonical_names
 
 N, M = 24, 40
 THEIR_STREAMS = {"p1": "z_center", "p2": "z_center2"}

@@ -18,6 +18,7 @@ from codec.runs.tracking import MetricsCsv
 from codec.types import CodecOutput, UserError
 from data.module import ImageDataModule
 from data.sources import Leaves, Shipped
+from data.testsets import photographs
 
 
 class SpoilGradients(lightning.Callback):
@@ -58,7 +59,7 @@ def fit(folder, steps, *, resume=None, workers=0, schedule=None, extra=(), stop_
         codec, RateDistortion(mse_255, 0.01), schedule or Schedule(),
         optimizer=OPTIMIZERS[method], lr=1e-2, quantiles_lr=1e-2, clip_norm=1.0, seed=seed,
     )  # fmt: skip
-    data = ImageDataModule({"leaves": Leaves(3, 96, 1)}, {"leaves": 1.0}, 2, 64, workers, seed, "photographs", "datasets")
+    data = ImageDataModule({"leaves": Leaves(3, 96, 1)}, {"leaves": 1.0}, 2, 64, workers, seed, photographs())
     trainer = lightning.Trainer(
         accelerator="cpu", max_steps=stop_at or steps, max_epochs=-1, val_check_interval=val_every, limit_val_batches=1,
         check_val_every_n_epoch=None, num_sanity_val_steps=0, use_distributed_sampler=False, enable_progress_bar=False,

@@ -1,0 +1,143 @@
+"""What two implementations take, in turn in one run: seconds and, each in a process of its own, memory."""
+
+import math
+import multiprocessing
+import re
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from codec.benchmark.sides import THEIRS, Settings, Steps, build_sides, layer_steps, training_steps
+from codec.files.bundle import load_bundle, save_bundle
+from codec.files.coding import decode, encode
+from codec.layers.dps_conv import TAPS
+from codec.training.machine import keep_freed_memory
+from data.sources import Leaves
+
+STEP, LAYER = "training step", "DPSConv"
+OURS = 0  # of Steps
+CODINGS = 3  # of a picture in a round
+
+
+def instructions() -> str:
+    """What of the CPU's instructions decides the speed here."""
+    bf16 = "multiplies bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "does not multiply bf16"
+    return f"{torch.backends.cpu.get_cpu_capability()}, {bf16}, {torch.get_num_threads()} threads"
+
+
+@dataclass(frozen=True)
+class Row:
+    """Seconds of one operation here and there, the median of there / here round by round, and the bytes that each needs."""
+
+    ours: float
+    theirs: float
+    ratio: float
+    memory: tuple[int, int] | None = None
+
+
+def _seconds(operation: Callable[[], object], repeats: int) -> float:
+    begun = time.perf_counter()
+    for _ in range(repeats):
+        operation()
+    return (time.perf_counter() - begun) / repeats
+
+
+def _in_turn(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) -> Row:
+    """What the two say they took, in turn, so that a machine's moods hit both."""
+    ours()  # warm
+    theirs()
+    seconds = [(ours(), theirs()) for _ in range(rounds)]
+    our_median, their_median = (statistics.median(side) for side in zip(*seconds, strict=True))
+    return Row(our_median, their_median, statistics.median(their / our for our, their in seconds))
+
+
+def _coding_rows(settings: Settings) -> dict[str, Row]:
+    """Encoding and decoding one picture, against CompressAI."""
+    sides = build_sides(settings)
+    ours, theirs = sides.ours, sides.theirs.eval()
+    theirs.update(force=True)  # type: ignore[operator]
+    height, width = settings.size
+    picture = Leaves(1, max(height, width), 1).load(0)[:, :height, :width]
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+        save_bundle(Path(folder) / "b.safetensors", ours, {}, half=False, scale_rule="upper", solve=False)
+        bundle = load_bundle(Path(folder) / "b.safetensors")
+        x = picture[None].float() / 255
+        compress: Any = theirs.compress
+        decompress: Any = theirs.decompress
+        file, coded = encode(bundle, picture).file, compress(x)
+        pairs: dict[str, Steps] = {
+            "encode": (lambda: encode(bundle, picture), lambda: compress(x)),
+            "decode": (lambda: decode(bundle, file), lambda: decompress(coded["strings"], coded["shape"])),
+        }
+        return {
+            name: _in_turn(partial(_seconds, our, CODINGS), partial(_seconds, their, CODINGS), settings.rounds)
+            for name, (our, their) in pairs.items()
+        }
+
+
+def _resident_bytes(which: str) -> int:
+    """Memory of this process as Linux counts it: VmRSS now, VmHWM at its peak (getrusage's peak is inherited); else 0."""
+    if sys.platform != "linux":
+        return 0
+    found = re.search(rf"^{which}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return 1024 * int(found[1])
+
+
+_step: Callable[[], object]
+"""Of a worker process: the step of its side."""
+
+
+def _prepare(settings: Settings, row: str, side: int) -> int:
+    """Make this process one that repeats the steps of one side; bytes by which two of them let it grow, at their peak."""
+    global _step
+    _step = {STEP: training_steps, LAYER: layer_steps}[row](settings)[side]
+    if side == OURS:
+        keep_freed_memory()  # as training does; not before, or what building the models freed would hide the growth
+    before = _resident_bytes("VmRSS")
+    for _ in range(2):
+        _step()
+    return _resident_bytes("VmHWM") - before
+
+
+def _seconds_here(repeats: int) -> float:
+    return _seconds(_step, repeats)
+
+
+def _seconds_there(process: ProcessPoolExecutor, repeats: int) -> float:
+    """Seconds of the step for which a worker process was prepared."""
+    return process.submit(_seconds_here, repeats).result()
+
+
+def _row_of_steps(settings: Settings, row: str) -> Row:
+    """Each side in a process of its own: they differ in how they hold memory, and each one's memory is counted.
+
+    Of a training step that is all beyond the weights; of the layer all beyond inputs, output and their gradients.
+    """
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload([__name__])  # imports once for all of them
+    with ProcessPoolExecutor(1, server) as ours, ProcessPoolExecutor(1, server) as theirs:
+        grown = [pool.submit(_prepare, settings, row, side).result() for side, pool in enumerate((ours, theirs))]
+        there, here = partial(_seconds_there, theirs, settings.steps), partial(_seconds_there, ours, settings.steps)
+        timed = _in_turn(here, there, settings.rounds)
+    if sys.platform != "linux":
+        return timed
+    known = 4 * math.prod(settings.map_shape(2 + TAPS)) if row == LAYER else 0  # output and gradients
+    return replace(timed, memory=(grown[0] - known, grown[1] - known))
+
+
+def measure(settings: Settings) -> dict[str, Row]:
+    """Training step, coding where CompressAI has the model, and DPSConv where the model has it."""
+    rows = _coding_rows(settings) if settings.model["name"] in THEIRS else {}
+    for name in [LAYER, STEP] if settings.model["name"] == "segpic" else [STEP]:
+        rows[name] = _row_of_steps(settings, name)
+    return rows

@@ -1,0 +1,33 @@
+"""A codec on a test set, from its files to the table that is printed."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from codec.evaluation.classical import measure_classical
+from codec.evaluation.measure import Measurement, evaluate
+from codec.evaluation.measures import MEASURES
+from codec.evaluation.results import Results
+from codec.files.bundle import load_bundle
+from codec.report.pictures import write_pictures
+from codec.report.plots import write_rd_plot
+from codec.report.tables import print_table
+
+
+def measure_and_report(bundle: Path, asked: Measurement, results_folder: Path, report_folder: Path) -> Results:
+    """Measure a bundle and the classical codecs on a set; write results, plot and pictures, and print the table."""
+    test_set, dataset = asked.test_set, asked.test_set.name
+    ours = evaluate(bundle, test_set, results_folder / dataset, asked.measures)
+    ours.write(results_folder / dataset)
+    others = [measure_classical(name, test_set) for name in asked.baselines]
+    for name, other in zip(asked.baselines, others, strict=True):
+        other.write(results_folder / f"{dataset}_{name}")
+    plot, sheet = report_folder / f"{dataset}_rd.png", report_folder / f"{dataset}_pictures.png"
+    write_rd_plot([ours], others, plot)
+    write_pictures(load_bundle(bundle), test_set.pictures, ours, results_folder / dataset, sheet)
+    print_table(ours, others, Console())
+    if not asked.measures.asked:
+        print(f"more     test.measures=[{','.join(MEASURES)}], or some of them, with codec eval")
+    print(f"files    {results_folder / dataset}\nresults  {results_folder / dataset}.json, .csv")
+    print(f"plot     {plot}\npictures {sheet}")
+    return ours

@@ -1,0 +1,99 @@
+"""Rate-distortion points beside the curves of others, and the rate of a training over its steps."""
+
+import csv
+from collections.abc import Sequence
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+
+from codec.evaluation.results import Results
+from codec.metrics.published import published_curves
+
+SHIPPED_RESULTS = Path(__file__).parents[1] / "shipped"
+COLORS, MARKERS = ("black", "tab:purple", "tab:brown", "tab:cyan", "tab:olive"), "osD^vP"  # of learned codecs, in turn
+
+
+def _shipped_results(dataset: str) -> Results | None:
+    """The shipped codec's own results on that set, where they ship."""
+    path = SHIPPED_RESULTS / f"{dataset}.json"
+    return Results.read(path) if path.exists() else None
+
+
+def write_rd_plot(learned: Sequence[Results], classical: Sequence[Results], path: Path) -> None:
+    """PSNR over bits per pixel: learned codecs as points joined by name, the others as lines, the shipped codec.
+
+    Points of one codec that share a lambda, as those of several seeds do, are not joined. The others are the classical
+    codecs, solid, and what was published on the set, dashed.
+    """
+    import matplotlib  # here: half a second that not every command needs
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7.2, 5), dpi=150, layout="constrained")
+    for other in classical:
+        axes.plot(*np.array(other.curve()).T, "-", marker=".", linewidth=1.2, alpha=0.8, label=other.name)
+    for name, curve in published_curves(learned[0].dataset).items():
+        axes.plot(*np.array(curve).T, "--", linewidth=1, alpha=0.8, label=f"{name}, published")
+    by_name: dict[str, list[tuple[float, float, str]]] = {}
+    for result in learned:
+        if not result.curve():
+            continue  # every picture came back exactly: a point at infinity
+        (bpp, quality), setting = result.curve()[0], result.points[0].setting
+        by_name.setdefault(result.name, []).append((bpp, quality, f"λ {setting['lmbda']:g}" if "lmbda" in setting else ""))
+    for (name, points), color, marker in zip(sorted(by_name.items()), cycle(COLORS), cycle(MARKERS), strict=False):
+        points.sort()
+        rates, qualities, labels = zip(*points, strict=True)
+        one_each = len(set(labels)) == len(labels)
+        line = "-" if one_each else ""
+        axes.plot(rates, qualities, marker + line, color=color, markersize=7, label=name, zorder=5)
+        if one_each:
+            for bpp, quality, label in points:
+                axes.annotate(label, (bpp, quality), xytext=(8, -12), textcoords="offset points", color=color)
+    shipped = _shipped_results(learned[0].dataset)
+    highest = max((bpp for points in by_name.values() for bpp, _, _ in points), default=0)
+    if shipped is not None:
+        bpp, quality = shipped.curve()[0]
+        axes.plot([bpp], [quality], "*", color="crimson", markersize=15, label="the shipped codec", zorder=6)
+        highest = max(highest, bpp)
+    axes.set_xlim(0, max(1.2, 1.3 * highest))
+    curves = [curve for result in (*classical, *learned) if (curve := result.curve())]
+    visible = [quality for curve in curves for bpp, quality in curve if bpp <= axes.get_xlim()[1]]
+    axes.set_ylim(min(visible) - 0.5, max(visible) + 0.5)
+    axes.set_xlabel("bits per pixel, of files written")
+    axes.set_ylabel("PSNR in dB, RGB of 8 bits, mean over pictures")
+    title = f"{learned[0].dataset}: {len(learned[0].points[0].images)} pictures"
+    axes.set_title(title, parse_math=False)  # a folder gives its set any name
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", fontsize="small")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def write_rate_plot(log: Path, path: Path) -> None:
+    """The rounded rate of the batches of a training over its steps, their running mean, the target; log: its metrics.csv."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    with log.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["train/quantized_bpp"]]
+    steps, rates, targets = (
+        np.array([float(row[key]) for row in rows]) for key in ("step", "train/quantized_bpp", "train/target_bpp")
+    )
+    window = max(1, len(rates) // 10)
+    figure, axes = plt.subplots(figsize=(7.2, 3.6), dpi=150, layout="constrained")
+    axes.plot(steps, rates, ".", alpha=0.5, label="batches that were logged")
+    axes.plot(steps[window - 1 :], np.convolve(rates, np.ones(window) / window, "valid"), label=f"mean of the last {window}")
+    axes.plot(steps, targets, "k--", drawstyle="steps-post", label=f"target, {targets[-1]:g} in the end")
+    axes.set_ylim(0, 1.2 * max(np.quantile(rates, 0.9), min(targets[-1], rates.max())))  # a far target stays outside
+    axes.set_xlabel("step")
+    axes.set_ylabel("bits per pixel, rounded latents")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper right", fontsize="small")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    plt.close(figure)

@@ -1,0 +1,90 @@
+"""What a measurement looks like in a terminal: a table, and what a curve saves."""
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from codec.evaluation.results import Results, psnr_at_rate
+from codec.metrics.bd_rate import bd_rate
+from codec.metrics.published import published_curves
+from codec.types import UserError
+
+
+def print_table(ours: Results, others: Sequence[Results], console: Console) -> None:
+    """A row a picture and their mean: our rates and quality, and the others' PSNR at the rate of our files."""
+    point = ours.points[0]
+    title = f"{escape(ours.name)} on {escape(ours.dataset)}: file sizes as written, quality as decoded"
+    beside = f"\n{', '.join(other.name for other in others)}: PSNR in dB at the same bpp" if others else ""
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), title=title + beside)
+    for heading in ("picture", "bpp", "est.", "PSNR\ndB", "MS-SSIM\ndB", "s in, out"):
+        is_name = heading == "picture"  # what gives way where a terminal is narrow
+        table.add_column(heading, justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold")
+    perceptual = [name for name in ("lpips", "niqe") if point.mean(name) is not None]
+    for name in perceptual:
+        table.add_column(name.upper(), justify="right", no_wrap=True)
+    for other in others:
+        table.add_column(other.name.replace(" ", "\n"), justify="right", no_wrap=True)
+
+    def cells(name: str, row: dict[str, float | None], curves: Sequence[Sequence[tuple[float, float]]]) -> list[str]:
+        def show(key: str, digits: int) -> str:
+            value = row[key]
+            return "-" if value is None else f"{value:.{digits}f}"
+
+        rate = row["file_bpp"]
+        assert rate is not None
+        at_rate = ["-" if (v := psnr_at_rate(curve, rate)) is None else f"{v:.2f}" for curve in curves]
+        own = [show("file_bpp", 3), show("estimated_bpp", 3), show("psnr", 2), show("ms_ssim_db", 2)]
+        more = [show(key, 4 if key == "lpips" else 2) for key in perceptual]
+        return [name, *own, f"{show('encode_seconds', 2)} {show('decode_seconds', 2)}", *more, *at_rate]
+
+    for image in point.images:
+        table.add_row(*cells(image.name, vars(image), [other.image_curve(image.name) for other in others]))
+    table.add_section()
+    table.add_row(*cells("mean", point.means(), [other.curve() for other in others]))
+    console.print(table)
+    _print_measures(ours, console)
+    bpp, quality = point.mean("file_bpp"), point.mean("psnr")
+    assert bpp is not None
+    if quality is None:
+        console.print(f"[bold]{bpp:.3f} bpp; every picture came back exactly[/bold]")
+        return
+    line = f"{quality:.2f} dB at {bpp:.3f} bpp"
+    for other in others:
+        reference = psnr_at_rate(other.curve(), bpp)
+        if reference is not None:
+            line += f"; {abs(quality - reference):.2f} dB {'above' if quality >= reference else 'below'} {other.name}"
+    console.print(f"[bold]{line} at equal rate[/bold]" if others else f"[bold]{line}[/bold]", soft_wrap=True)
+
+
+def _print_measures(ours: Results, console: Console) -> None:
+    """A line a measure that was asked for: its value and network, or why there is none."""
+    point = ours.points[0]
+    for name, network in ours.measured_with.items():
+        value = point.of_set.get(name) if name in ("fid", "kid") else point.mean(name)
+        over = f" over {point.of_set['num_patches']:,} patches" if name in point.of_set else ""
+        if value is not None:
+            console.print(f"{name.upper()} {value:.4g}{over}, by {network}", soft_wrap=True)
+    for name in ("lpips", "fid", "kid", "niqe"):
+        if name in ours.not_computed:
+            console.print(f"{name.upper()}: {ours.not_computed[name]}", soft_wrap=True)
+
+
+def print_savings(learned: Sequence[Results], classical: Sequence[Results], console: Console) -> None:
+    """What the curve of each codec of a sweep saves against every other curve of the set, or why that cannot be said."""
+    others = {other.name: other.curve() for other in classical} | published_curves(learned[0].dataset)
+    for name in dict.fromkeys(result.name for result in learned):
+        ours = [point for result in learned if result.name == name for point in result.curve()]
+        without: dict[str, list[str]] = {}  # the others by the reason why there is none
+        for other, curve in others.items():
+            try:
+                saving = bd_rate(curve, ours)
+            except UserError as error:
+                without.setdefault(str(error), []).append(other)
+            else:
+                low, high = saving.interval
+                console.print(f"{name}: BD-rate {saving.percent:+.1f} % against {other}, from {low:.1f} to {high:.1f} dB")
+        for reason, against in without.items():
+            console.print(f"{name}: no BD-rate against {', '.join(against)}: {reason}", soft_wrap=True)

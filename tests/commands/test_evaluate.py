@@ -1,0 +1,104 @@
+"""`codec eval`: files, results, plot and pictures; mistakes before anything is coded."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import live_codec
+from PIL import Image
+
+from codec.cli import main
+from codec.commands.evaluate import run
+from codec.evaluation.results import Results
+from codec.files.bundle import load_bundle, save_bundle
+from codec.files.coding import decode
+from codec.metrics.perceptual import Lpips
+from codec.types import UserError
+
+
+def write_bundle(path: Path) -> Path:
+    config = {"experiment_name": "small", "model": {"name": "mean_scale", "lmbda": 0.0067}, "steps": 0}
+    save_bundle(path, live_codec("mean_scale"), {"config": config}, half=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Path:
+    return write_bundle(tmp_path_factory.mktemp("codec") / "codec.safetensors")
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for seed, name in enumerate(("a.png", "b.png", "c.png")):
+        pixels = np.random.default_rng(seed).integers(0, 256, (48, 56, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:the estimated rate")
+def test_the_command_leaves_files_results_plot_and_pictures(bundle, folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert run([f"codec={bundle}", "test=folder", f"test.root={folder}", f"out={out}", "test.baselines=[jpeg]"]) == 0
+    left = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert left == {
+        "pictures.json", "pictures.csv", "pictures_jpeg.json", "pictures_jpeg.csv", "pictures_rd.png", "pictures_pictures.png",
+        "pictures/a.lic", "pictures/b.lic", "pictures/c.lic",
+    }  # fmt: skip
+    said = capsys.readouterr().out
+    assert "mean" in said and "JPEG" in said
+    ours = Results.read(out / "pictures.json")
+    assert [row.name for row in ours.points[0].images] == ["a", "b", "c"]
+    assert json.loads((out / "pictures.json").read_text())["results"]["bpp"] == [ours.points[0].mean("file_bpp")]
+
+
+@pytest.mark.filterwarnings("ignore:the estimated rate")
+def test_measures_that_were_asked_for(bundle, folder, tmp_path, capsys, monkeypatch):
+    """Values and networks in results and output; a network that cannot be had leaves a column empty, and says why."""
+    monkeypatch.setitem(sys.modules, "pyiqa", None)
+    asked = ["test.measures=[lpips,niqe]", "perceptual.lpips.net=squeeze", "perceptual.lpips.weights=random"]
+    paths = [f"codec={bundle}", "test=folder", f"test.root={folder}", f"out={tmp_path / 'out'}", "test.baselines=[]"]
+    assert run([*paths, *asked]) == 0
+    said = capsys.readouterr().out
+    assert "by lpips_squeeze_random" in said and "NIQE needs pyiqa" in said
+    ours = Results.read(tmp_path / "out" / "pictures.json")
+    assert ours.measured_with == {"lpips": "lpips_squeeze_random"} and "pyiqa" in ours.not_computed["niqe"]
+    for row in ours.points[0].images:
+        decoded = decode(load_bundle(bundle), (tmp_path / "out" / "pictures" / f"{row.name}.lic").read_bytes())
+        original = torch.from_numpy(np.array(Image.open(folder / f"{row.name}.png"))).permute(2, 0, 1)
+        expected = Lpips("squeeze", "random")(decoded[None] / 255, original[None] / 255)
+        assert row.lpips == pytest.approx(float(expected)) and row.niqe is None
+    with pytest.raises(UserError, match="unknown measure 'vmaf'"):
+        run([*paths, "test.measures=[vmaf]"])
+
+
+@pytest.mark.filterwarnings("ignore:the estimated rate")
+def test_without_baselines(bundle, folder, tmp_path):
+    assert run([f"codec={bundle}", "test=folder", f"test.root={folder}", f"out={tmp_path / 'out'}", "test.baselines=[]"]) == 0
+    assert (tmp_path / "out" / "pictures.json").is_file()
+
+
+def test_mistakes_are_one_line(bundle, folder, tmp_path, capsys):
+    asked = ["test=folder", f"test.root={folder}", f"out={tmp_path / 'out'}"]
+    for overrides, complaint in (
+        (asked, "neither run nor codec given"),
+        ([*asked, f"codec={bundle}", f"run={tmp_path}"], "both run and codec given"),
+        ([*asked, f"run={tmp_path / 'nowhere'}"], "no finished run at"),
+        ([*asked, f"codec={tmp_path / 'nowhere'}"], "no bundle at"),
+        ([f"codec={bundle}", "test=kodak", f"test.root={tmp_path}"], "kodak"),
+        ([*asked, f"codec={bundle}", "test.baselines=[jpeg, bpg]"], "unknown baseline 'bpg'"),
+        ([f"codec={bundle}", "test=folder"], "no test.root given.* set test.root"),
+        ([f"codec={bundle}", "data=kodak"], "data=kodak.*say test=kodak"),
+        ([f"codec={bundle}", "data.root=x"], "data.root=x.*test.root=PATH"),
+        ([f"codec={bundle}", "baselines=[jpeg]"], "say test.baselines="),
+        ([f"codec={bundle}", "measures=[fid]"], "say test.measures="),
+    ):
+        assert main(["eval", *overrides]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert re.search(complaint, line), line
+    assert not (tmp_path / "out").exists()  # all of it shows before anything is coded

@@ -1,0 +1,44 @@
+"""Plots of a measurement: files that open, and codecs that can be told apart."""
+
+import pytest
+from made_up_results import jpeg, learned
+from PIL import Image
+
+from codec.metrics.published import published_curves
+from codec.report.plots import write_rate_plot, write_rd_plot
+
+
+@pytest.mark.parametrize("dataset", ["folder", "a set [of mine]"])
+def test_the_plot_opens(tmp_path, dataset):
+    ours = [learned("sweep", lmbda, bpp, q, dataset) for lmbda, bpp, q in ((0.0018, 0.1, 26.0), (0.0067, 0.2, 28.0))]
+    path = tmp_path / "deep" / "rd.png"
+    write_rd_plot([*ours, learned("imported", None, 0.15, 27.0, dataset)], [jpeg()], path)
+    assert min(Image.open(path).size) > 500
+    write_rd_plot(ours, [], path)
+    assert min(Image.open(path).size) > 500
+
+
+def test_codecs_of_one_plot_differ_in_color(tmp_path):
+    """Eight codecs, two of them at two seeds."""
+    write_rd_plot([learned("a", 0.01, 0.2, 26.0)], [jpeg()], tmp_path / "one.png")
+    seeds = [learned(name, 0.01, bpp, 26.0) for name in "ab" for bpp in (0.3, 0.4)]
+    write_rd_plot(seeds + [learned(name, 0.01, 0.5, 27.0) for name in "cdefgh"], [jpeg()], tmp_path / "many.png")
+    one, many = (set(Image.open(tmp_path / f"{name}.png").convert("RGB").get_flattened_data()) for name in ("one", "many"))
+    purple = (148, 103, 189)
+    assert purple in many - one
+
+
+@pytest.mark.parametrize("num", [1, 40])
+def test_the_plot_of_a_steered_training_opens(num, tmp_path):
+    lines = [f"{10 * k + 10},{1 / (1 + k)},{0.2 if k < 20 else 0.14}" for k in range(num)]
+    log = tmp_path / "metrics.csv"
+    log.write_text("\n".join(["step,train/quantized_bpp,train/target_bpp", *lines, f"{10 * num},,", ""]))
+    write_rate_plot(log, tmp_path / "deep" / "rate.png")
+    assert Image.open(tmp_path / "deep" / "rate.png").width == 1080
+
+
+def test_the_plot_beside_published_curves_opens(tmp_path):
+    curve = published_curves("kodak")["Ballé 2018, scale hyperprior"]
+    sweep = [learned("codec", lmbda, 0.9 * bpp / 2.5, psnr - 2.5, "kodak") for lmbda, (bpp, psnr) in enumerate(curve)]
+    write_rd_plot(sweep, [], tmp_path / "plot.png")
+    assert Image.open(tmp_path / "plot.png").width == 1080
