@@ -3,31 +3,31 @@
 For Ballé's family that is CompressAI; for WACNN and SegPIC, of which it has none, the same network computed as its authors do.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields
 
-from hydra import compose, initialize_config_module
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
 from codec.benchmark.sides import THEIRS, Settings
 from codec.benchmark.timing import Row, instructions, measure
+from codec.config.command_line import Words
+from codec.config.compose import each_point, plain
 from codec.training.precision import choose_precision
 
 
 def settings_of(cfg: DictConfig) -> Settings:
     """The keys of conf/bench.yaml as plain values."""
-    values = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    assert isinstance(values, dict)
+    values = plain(cfg)
     return Settings(**{field.name: values[field.name] for field in fields(Settings)})
 
 
-def run(overrides: Sequence[str]) -> int:
-    """The command; overrides are Hydra's, of conf/bench.yaml."""
-    with initialize_config_module("conf", version_base="1.3"):
-        settings = settings_of(compose("bench", list(overrides)))
-    _show(settings, measure(settings))
+def run(asked: Words) -> int:
+    """The command, of conf/bench.yaml."""
+    for cfg in each_point("bench", asked):
+        settings = settings_of(cfg)
+        _show(settings, measure(settings))
     return 0
 
 

@@ -2,12 +2,12 @@
 
 import os
 import time
-from collections.abc import Sequence
 
-from hydra import compose, initialize_config_module
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from codec.config.command_line import Words
+from codec.config.compose import each_point
 from codec.report.contact_sheet import write_sheet_of_set
 from codec.report.map_making import print_summary, show_progress
 from codec.types import UserError
@@ -17,16 +17,15 @@ from data.regions import RegionSource
 from data.sources import Folder
 
 
-def run(overrides: Sequence[str]) -> int:
-    """The command; overrides are Hydra's, of conf/masks.yaml."""
-    with initialize_config_module("conf", version_base="1.3"):
-        cfg = compose("masks", list(overrides))
-    shard = parse_shard(cfg.shard)
-    if cfg.processes is not None and cfg.processes < 1:
-        raise UserError(f"processes={cfg.processes}; expected at least 1, or null for one a core; set processes")
-    for folder in _folders(cfg):
-        assert folder.region_source is not None
-        _make(folder, folder.region_source, shard, cfg.processes)
+def run(asked: Words) -> int:
+    """The command, of conf/masks.yaml."""
+    for cfg in each_point("masks", asked):
+        shard = parse_shard(cfg.shard)
+        if cfg.processes is not None and cfg.processes < 1:
+            raise UserError(f"processes={cfg.processes}; expected at least 1, or null for one a core; set processes")
+        for folder in _folders(cfg):
+            assert folder.region_source is not None
+            _make(folder, folder.region_source, shard, cfg.processes)
     return 0
 
 

@@ -12,10 +12,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from codec.config.build import build_measurement, build_test_set, log_finished, train
+from codec.config.build import log_finished, train
 from codec.config.command_line import Words
 from codec.config.compose import composed, plain
 from codec.config.identity import identity, run_path
+from codec.config.measurement import load_asked, load_test_set
 from codec.config.sweep import note_point
 from codec.report.of_run import finish_run, is_measured, show_run
 from codec.runs.folder import RunFolder
@@ -55,7 +56,7 @@ def _run(cfg: DictConfig, choices: Mapping[str, Any]) -> float | None:
     check_settings(config)
     who = identity(cfg, choices)
     folder = RunFolder(run_path(cfg, who))
-    test_set = build_test_set(cfg.test)
+    test_set = load_test_set(cfg.test)
     note_point(folder, test_set.name, list(cfg.test.baselines))
     if folder.finished and is_measured(folder, test_set.name, cfg.test.baselines):
         if is_first_rank():
@@ -65,7 +66,7 @@ def _run(cfg: DictConfig, choices: Mapping[str, Any]) -> float | None:
                 show_run(folder, test_set.name, cfg.test.baselines)
         return folder.facts().get("val_loss")
     folder.check(who)
-    measurement = build_measurement(cfg, test_set)  # missing pictures and files are found now, not after the training
+    measurement = load_asked(cfg, test_set)  # missing pictures and files are found now, not after the training
     if cfg.first_stage is not None and cfg.init_from is None and not folder.bundle.exists():
         cfg.init_from = str(_first_stage(cfg))
     if not is_first_rank():

@@ -16,7 +16,6 @@ from omegaconf import DictConfig
 
 from codec.callbacks.checkpoint import SaveCheckpoints
 from codec.callbacks.state import TellState
-from codec.evaluation.measure import Measurement, load_measurement
 from codec.files.bundle import save_bundle
 from codec.losses.rate_distortion import RateDistortion
 from codec.models import Codec, build_model
@@ -33,7 +32,6 @@ from codec.training.precision import choose_precision
 from codec.training.start import choose_init, find_start, start_from
 from codec.types import UserError
 from data.module import ImageDataModule
-from data.testsets import TestSet
 
 START_CROPS = 128  # pictures from which init=pca takes its components
 TOLD = ("experiment_name", "model", "steps", "seed", "target_bpp")  # in the bundle; no paths: a bundle travels
@@ -139,16 +137,6 @@ def build_trainer(
     except (MisconfigurationException, ValueError, TypeError) as error:
         given = " ".join(f"trainer.{key}={cfg.trainer[key]}" for key in ("accelerator", "devices", "num_nodes"))
         raise UserError(f"{given}: {error}; expected what Lightning takes, on devices that this machine has") from error
-
-
-def build_test_set(test: DictConfig) -> TestSet:
-    """The pictures to measure on; conf's `test` has beside them what they are measured by."""
-    return instantiate({key: value for key, value in test.items() if key not in ("baselines", "measures")})
-
-
-def build_measurement(cfg: DictConfig, test_set: TestSet) -> Measurement:
-    """What a codec is measured on and by."""
-    return load_measurement(test_set, cfg.test.baselines, cfg.test.measures, cfg.perceptual)
 
 
 def train(cfg: DictConfig, config: Mapping[str, Any], folder: RunFolder, claim: Claim | None = None) -> None:

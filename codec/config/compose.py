@@ -49,6 +49,8 @@ def composed(command: str, overrides: Sequence[str]) -> tuple[DictConfig, Mappin
 
     Raises UserError, in one line, for a key or a choice that there is not.
     """
+    if command == "bench":
+        overrides = _of_experiment(overrides)
     given = parsed(overrides)
     groups = _groups()
     of_groups = [override for override in given if _is_group(override, groups)]
@@ -65,6 +67,23 @@ def composed(command: str, overrides: Sequence[str]) -> tuple[DictConfig, Mappin
     with open_dict(cfg):
         del cfg["hydra"]
     return cfg, choices
+
+
+def each_point(command: str, asked: Words) -> Iterator[DictConfig]:
+    """The configuration of each point, or of the one, while Hydra knows conf/."""
+    with configurations():
+        for overrides in points(asked):
+            yield composed(command, overrides)[0]
+
+
+def _of_experiment(overrides: Sequence[str]) -> list[str]:
+    """What `codec bench` measures of an experiment: its model, at the experiment's and profile's size."""
+    asked = [word for word in overrides if word.partition("=")[0] in ("experiment", "profile")]
+    if not asked:
+        return list(overrides)
+    cfg, choices = composed("train", asked)
+    model = [f"model.{key}={value}" for key, value in cfg.model.items() if key != "name"]
+    return [f"model={choices['model']}", *model, *(word for word in overrides if word not in asked)]
 
 
 def prepared(command: str, words: Sequence[str], check: Callable[[Mapping[str, Any]], None] | None = None) -> Words:

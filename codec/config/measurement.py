@@ -20,9 +20,9 @@ def load_test_set(test: DictConfig) -> TestSet:
     return instantiate({key: value for key, value in test.items() if key not in BESIDE})
 
 
-def load_asked(cfg: DictConfig) -> Measurement:
-    """The set, the classical codecs and the measures that were asked for, loaded and checked.
+def load_asked(cfg: DictConfig, test_set: TestSet) -> Measurement:
+    """The set with the classical codecs and the measures that were asked for, loaded and checked.
 
-    Raises UserError for a set that is not there, or what cannot be measured on it.
+    Raises UserError for what cannot be measured on the set.
     """
-    return load_measurement(load_test_set(cfg.test), cfg.test.baselines, cfg.test.measures, cfg.perceptual)
+    return load_measurement(test_set, cfg.test.baselines, cfg.test.measures, cfg.perceptual)

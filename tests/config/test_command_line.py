@@ -66,7 +66,9 @@ def test_a_mistake_is_one_line(words, expected):
     assert expected in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("path", ["/home/x/写真", "Bilder_ü", "Pictures (1)", "a=b", "~/x", "it's", 'say "x"', "back\\slash", "a;b&c"])
+@pytest.mark.parametrize(
+    "path", ["/home/x/写真", "Bilder_ü", "Pictures (1)", "a=b", "~/x", "it's", 'say "x"', "back\\slash", "a;b&c"]
+)
 def test_a_path_may_hold_any_character(path, capsys):
     assert shown(capsys, f"data.root={path}")[0]["data"]["root"] == path
 
