@@ -122,6 +122,7 @@ class ImageDataModule(lightning.LightningDataModule):
         root: str | None = None,
         regions: object | None = None,
         val_source: MappedSource | None = None,
+        overfit_batches: int | None = None,
     ):
         super().__init__()
         if crop < 64 or crop % 64:
@@ -131,7 +132,9 @@ class ImageDataModule(lightning.LightningDataModule):
         self.dataset = CropDataset(sources, weights, crop, batch_size, seed)
         self.has_regions = _have_regions(sources, asked=regions is not None)
         self.batch_size, self.num_workers = batch_size, num_workers
-        self.val, self.val_source = val, val_source
+        if overfit_batches is not None and overfit_batches < 1:
+            raise UserError(f"data.overfit_batches={overfit_batches}; expected at least 1, or null; set data.overfit_batches")
+        self.val, self.val_source, self.overfit_batches = val, val_source, overfit_batches
 
     def prepare_data(self) -> None:
         """Make the maps that are missing, where the set is small.
@@ -151,12 +154,7 @@ class ImageDataModule(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         trainer = self.trainer
-        rank, world, start = 0, 1, 0
-        if trainer is not None:
-            # A step is one batch; Lightning counts the optimizer's steps.
-            rank, world, start = (
-                trainer.global_rank, trainer.world_size, trainer.global_step * trainer.accumulate_grad_batches
-            )  # fmt: skip
+        rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
         if self.batch_size % world:
             raise UserError(
                 f"data.batch_size={self.batch_size} on {world} ranks; expected a multiple of them, since it is the "
@@ -164,13 +162,17 @@ class ImageDataModule(lightning.LightningDataModule):
             )
         return DataLoader(
             MappedCropDataset(self.dataset) if self.has_regions else self.dataset,
-            batch_sampler=StepBatchSampler(self.batch_size, start, rank, world),
+            batch_sampler=StepBatchSampler(self.batch_size, self._next_batch, rank, world, self.overfit_batches),
             collate_fn=_to_mapped_batch if self.has_regions else _to_batch,
             num_workers=self.num_workers,
             worker_init_fn=_start_worker,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def _next_batch(self) -> int:
+        """How many batches the training has seen: Lightning counts the optimizer's steps."""
+        return 0 if self.trainer is None else self.trainer.global_step * self.trainer.accumulate_grad_batches
 
     def val_dataloader(self) -> DataLoader[Any]:
         trainer = self.trainer

@@ -46,7 +46,7 @@ def kodak(root: str | Path) -> TestSet:
 
     Raises UserError where one is missing.
     """
-    paths = kodak_paths(Path(root).expanduser())
+    paths = kodak_paths(Path(root))
     return TestSet("kodak", [TestImage(path.stem, partial(read_image, path)) for path in paths])
 
 
@@ -56,7 +56,7 @@ def folder(root: str | Path, name: str | None = None) -> TestSet:
     name: of the set; the folder's own name if None. Region maps that were made there are no pictures.
     Raises UserError where the folder is missing or holds no picture, or the set would bear the name of another.
     """
-    root = Path(root).expanduser()
+    root = Path(root)
     paths = [path.relative_to(root) for path in list_images(root, "test.root")]
     uses = Counter(path.with_suffix("") for path in paths)
     names = [path if uses[path.with_suffix("")] > 1 else path.with_suffix("") for path in paths]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from codec.optim.optimizers import MuonAdam
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-OPTIMIZERS = {"adam": partial(torch.optim.Adam, fused=True), "muon": MuonAdam}
+OPTIMIZERS = {"adam": partial(torch.optim.Adam, fused=True), "muon": MuonAdam, "sgd": torch.optim.SGD}
 MODEL_NAMES = ["factorized", "hyperprior", "mean_scale"]
 
 

@@ -92,7 +92,8 @@ class SaveCheckpoints(Callback):
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return  # in the middle of a step
         self._stops = self._stop_asked(trainer)
-        validates = (batch_idx + 1) % trainer.val_check_batch == 0  # type: ignore[operator]
+        seen = trainer.fit_loop.total_batch_idx + 1  # over all epochs
+        validates = seen % trainer.val_check_batch == 0  # type: ignore[operator]
         if (self._stops or trainer.global_step % self.every == 0) and not validates:
             self._save(trainer)
 

@@ -23,9 +23,9 @@ def _evaluate(cfg: DictConfig) -> None:
     if (cfg.run is None) == (cfg.codec is None):
         given = "both run and codec" if cfg.run else "neither run nor codec"
         raise UserError(f"{given} given; expected one; say run=DIR, or codec=BUNDLE")
-    source = Path(cfg.codec or cfg.run).expanduser()
+    source = Path(cfg.codec or cfg.run)
     bundle = source if cfg.codec else RunFolder(source).bundle
     if cfg.run and not bundle.is_file():
         raise UserError(f"no finished run at {cfg.run}: {bundle.name} is not there; expected what `codec train` leaves")
-    out = Path(cfg.out).expanduser() if cfg.out else (source / "results" if cfg.run else Path("results"))
+    out = Path(cfg.out) if cfg.out else (source / "results" if cfg.run else Path("results"))
     measure_and_report(bundle, load_asked(cfg, load_test_set(cfg.test)), out, out)

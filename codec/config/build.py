@@ -71,7 +71,7 @@ def build_module(cfg: DictConfig, data: ImageDataModule, folder: RunFolder) -> C
 def _start(cfg: DictConfig, codec: Codec, loss: RateDistortion, data: ImageDataModule, folder: RunFolder) -> None:
     """Give the codec the weights that it begins with."""
     if cfg.init_from is not None:
-        print(start_from(codec, find_start(Path(cfg.init_from).expanduser(), folder, cfg.target_bpp)))
+        print(start_from(codec, find_start(Path(cfg.init_from), folder, cfg.target_bpp)))
     elif choose_init(cfg.init, codec, loss) == "pca":
         start_as_transform_codec(codec, data.sample_crops(START_CROPS), cfg.model.lmbda)
 

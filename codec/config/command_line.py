@@ -68,7 +68,13 @@ def parsed(overrides: Sequence[str]) -> list[Override]:
 
 
 def _readable(command: str, word: str) -> str:
-    """The word, with quotes around a value that Hydra's grammar cannot read: a path may hold any character."""
+    """The word, with quotes around a value that Hydra's grammar cannot read: a path may hold any character.
+
+    A home folder is written out, as shells do at the beginning of a word.
+    """
+    key, equals, value = word.partition("=")
+    if value.startswith("~/"):
+        word = f"{key}={Path(value).expanduser()}"
     try:
         parsed([word])
     except OverrideParseException:

@@ -18,7 +18,7 @@ from codec.runs.naming import Composed, chosen_groups, identify
 
 def runs_folder() -> Path:
     """Where runs lie, each below the folder of its experiment."""
-    return Path(os.environ.get("CODEC_RUNS", "runs")).expanduser()
+    return Path(os.environ.get("CODEC_RUNS", "runs"))
 
 
 def identity(cfg: DictConfig, choices: Mapping[str, Any]) -> Identity:
@@ -47,7 +47,7 @@ def identity(cfg: DictConfig, choices: Mapping[str, Any]) -> Identity:
 
 def run_path(cfg: DictConfig, identity: Identity) -> Path:
     """Where the run lies: where it was asked to, or below $CODEC_RUNS under its experiment and its name."""
-    return Path(cfg.run_dir).expanduser() if cfg.run_dir else runs_folder() / cfg.experiment_name / identity.name
+    return Path(cfg.run_dir) if cfg.run_dir else runs_folder() / cfg.experiment_name / identity.name
 
 
 def _composed(cfg: DictConfig) -> Composed:
@@ -66,7 +66,7 @@ def _contents(cfg: DictConfig) -> dict[str, str]:
     """A word for what is in the bundle that the run starts from, where it is there."""
     if cfg.init_from is None:
         return {}
-    source = Path(cfg.init_from).expanduser()
+    source = Path(cfg.init_from)
     bundle = RunFolder(source).bundle if source.is_dir() else source
     return {"init_from": content_of(bundle)} if bundle.is_file() else {}
 

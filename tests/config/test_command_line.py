@@ -67,10 +67,15 @@ def test_a_mistake_is_one_line(words, expected):
 
 
 @pytest.mark.parametrize(
-    "path", ["/home/x/写真", "Bilder_ü", "Pictures (1)", "a=b", "~/x", "it's", 'say "x"', "back\\slash", "a;b&c"]
+    "path", ["/home/x/写真", "Bilder_ü", "Pictures (1)", "a=b", "a~b", "it's", 'say "x"', "back\\slash", "a;b&c"]
 )
 def test_a_path_may_hold_any_character(path, capsys):
     assert shown(capsys, f"data.root={path}")[0]["data"]["root"] == path
+
+
+def test_a_home_folder_is_written_out(capsys, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ü")
+    assert shown(capsys, "data.root=~/photos")[0]["data"]["root"] == "/home/ü/photos"
 
 
 def test_a_comma_is_told_how_to_be_quoted(capsys):

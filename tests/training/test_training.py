@@ -50,7 +50,9 @@ class RecordRates(lightning.Callback):
         self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
 
-def fit(folder, steps, *, resume=None, workers=0, schedule=None, extra=(), stop_at=None, seed=3, val_every=4, method="muon"):
+def fit(
+    folder, steps, *, resume=None, workers=0, schedule=None, extra=(), stop_at=None, seed=3, val_every=4, method="muon", **more
+):
     """A tiny hyperprior after `steps` steps, or stopped at an earlier one; checkpoints every 5 steps in folder."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
@@ -65,6 +67,7 @@ def fit(folder, steps, *, resume=None, workers=0, schedule=None, extra=(), stop_
         check_val_every_n_epoch=None, num_sanity_val_steps=0, use_distributed_sampler=False, enable_progress_bar=False,
         enable_model_summary=False, enable_checkpointing=False, log_every_n_steps=2, default_root_dir=folder,
         logger=[MetricsCsv(folder / "metrics.csv")], callbacks=[SaveCheckpoints(folder, every=5), *extra],
+        **more,
     )  # fmt: skip
     trainer.fit(module, data, ckpt_path=resume)
     return module
@@ -99,6 +102,13 @@ def test_a_resumed_run_equals_a_straight_one(tmp_path, workers, method):
         assert log.read_text() == expected.read_text()
 
 
+def test_epochs_change_nothing(tmp_path):
+    straight = fit(tmp_path / "straight", 9)
+    in_epochs = fit(tmp_path / "epochs", 9, limit_train_batches=2)
+    assert same(straight, in_epochs)
+    assert (tmp_path / "epochs" / "metrics.csv").read_text() == (tmp_path / "straight" / "metrics.csv").read_text()
+
+
 def test_a_checkpoint_holds_plain_values_and_no_tables(tmp_path):
     fit(tmp_path, 5)
     checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
@@ -107,7 +117,7 @@ def test_a_checkpoint_holds_plain_values_and_no_tables(tmp_path):
     assert {path.name for path in tmp_path.glob("*.ckpt*")} == {"last.ckpt", "best.ckpt"}
 
 
-@pytest.mark.parametrize("method", ["adam", "muon"])
+@pytest.mark.parametrize("method", ["adam", "muon", "sgd"])  # the last knows nothing of found_inf
 def test_an_infinite_gradient_changes_nothing_but_the_counter(tmp_path, method):
     before = fit(tmp_path / "a", 3, val_every=100, method=method)
     after = fit(tmp_path / "b", 4, val_every=100, extra=[SpoilGradients({3})], method=method)
