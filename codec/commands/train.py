@@ -58,14 +58,13 @@ def _run(cfg: DictConfig, choices: Mapping[str, Any]) -> float | None:
     folder = RunFolder(run_path(cfg, who))
     test_set = load_test_set(cfg.test)
     note_point(folder, test_set.name, list(cfg.test.baselines))
+    told = folder.check(who)
     if folder.finished and is_measured(folder, test_set.name, cfg.test.baselines):
         if is_first_rank():
-            with folder.claim(config, who) as claim:
-                print(claim.told or f"{folder.path} is finished: nothing to train")
-                log_finished(cfg, folder, config)
-                show_run(folder, test_set.name, cfg.test.baselines)
+            print(told or f"{folder.path} is finished: nothing to train")
+            log_finished(cfg, folder, config)
+            show_run(folder, test_set.name, cfg.test.baselines)
         return folder.facts().get("val_loss")
-    folder.check(who)
     measurement = load_asked(cfg, test_set)  # missing pictures and files are found now, not after the training
     if cfg.first_stage is not None and cfg.init_from is None and not folder.bundle.exists():
         cfg.init_from = str(_first_stage(cfg))

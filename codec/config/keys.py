@@ -22,6 +22,7 @@ INSTEAD = {
         "test.name": "test, such as test=kodak",
         "baselines": "test.baselines",
         "measures": "test.measures",
+        "data.root": "data=folder beside it, since the data that was chosen reads no files",
         "lmbda": "model.lmbda",
         "lambda": "model.lmbda",
         "lr": "optim.lr",

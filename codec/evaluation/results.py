@@ -4,6 +4,7 @@ The JSON also has CompressAI's layout (`results`: a list for each quantity), so 
 """
 
 import csv
+import io
 import json
 import math
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from codec.atomic import write_atomically
 from codec.types import UserError
 
 COMPRESSAI_NAMES = {
@@ -106,13 +108,13 @@ class Results:
                 for p in self.points
             ],
         }
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        stem.with_name(stem.name + ".json").write_text(json.dumps(document, indent=1, allow_nan=False))
-        with stem.with_name(stem.name + ".csv").open("w", newline="") as file:
-            settings = sorted({key for point in self.points for key in point.setting})
-            writer = csv.DictWriter(file, settings + [f.name for f in fields(ImageRow)])
-            writer.writeheader()
-            writer.writerows(point.setting | asdict(row) for point in self.points for row in point.images)
+        settings = sorted({key for point in self.points for key in point.setting})
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(table, settings + [f.name for f in fields(ImageRow)])
+        writer.writeheader()
+        writer.writerows(point.setting | asdict(row) for point in self.points for row in point.images)
+        write_atomically(stem.with_name(stem.name + ".csv"), table.getvalue().encode())
+        write_atomically(stem.with_name(stem.name + ".json"), json.dumps(document, indent=1, allow_nan=False).encode())
 
     @classmethod
     def read(cls, path: Path) -> "Results":

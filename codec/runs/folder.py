@@ -1,12 +1,10 @@
 """Run directories: a pure function of what was asked, so that asking again finds the run."""
 
-import hashlib
 import json
 import platform
-import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -20,36 +18,6 @@ from codec.runs.identity import Identity, differences, identity_values
 from codec.runs.lock import RunLock
 from codec.runs.state import read_state
 from codec.types import UserError
-
-MAX_NAME = 120
-PLAIN = re.compile(r"[A-Za-z0-9._-]+")
-
-
-def _canonical(value: str) -> str:
-    """One spelling for one value: 0.03 and 0.030 are the same run; what a folder name cannot hold is hashed."""
-    parsed = yaml.safe_load(value) if value else ""
-    if isinstance(parsed, str):
-        with suppress(ValueError):
-            parsed = float(parsed)  # YAML 1.1 takes 1e-4 for a word
-    text = repr(parsed) if isinstance(parsed, float) else str(parsed)
-    text = text.removesuffix(".0") if isinstance(parsed, float) else text
-    return text if PLAIN.fullmatch(text) else hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def run_name(overrides: Sequence[str]) -> str:
-    """The folder of a run asked for with these Hydra overrides, below the folder of its experiment.
-
-    `key=value` becomes `key-value`, sorted; only letters, digits, dot, underscore and hyphen; `default` for none.
-    """
-    parts = []
-    for override in overrides:
-        key, _, value = override.partition("=")
-        if key != "experiment":
-            parts.append(f"{re.sub(r'[^A-Za-z0-9._-]+', '_', key.lstrip('+~'))}-{_canonical(value)}")
-    name = "_".join(sorted(parts)) or "default"
-    if len(name) > MAX_NAME:
-        name = name[: MAX_NAME - 9] + "-" + hashlib.sha256(name.encode()).hexdigest()[:8]
-    return name
 
 
 def _git_commit() -> str | None:
