@@ -1,6 +1,5 @@
 """The command line: quick, one line for a mistake, the same run for the same question."""
 
-import ast
 import json
 import subprocess
 import sys
@@ -27,41 +26,6 @@ def test_help_takes_less_than_a_second():
         begun = time.perf_counter()
         assert codec(*words).returncode == 0
         assert time.perf_counter() - begun < 1
-
-
-def test_imports_point_one_way():
-    """types <- layers <- entropy <- models; losses and metrics know no module; only command files know Hydra."""
-    below = {
-        "codec.types": [],
-        "codec.layers": ["codec.types"],
-        "codec.entropy": ["codec.types", "codec.layers"],
-        "codec.models": ["codec.types", "codec.layers", "codec.entropy"],
-        "codec.losses": ["codec.types", "codec.metrics", "codec.optim.schedules"],
-        "codec.metrics": ["codec.types"],
-        "codec.modules": [
-            "codec.types",
-            "codec.losses",
-            "codec.models.base",
-            "codec.models.discriminator",
-            "codec.entropy.coder",
-            "codec.optim.schedules",
-            "codec.optim.optimizers",
-        ],
-        "data": ["codec.types"],
-    }
-    commands = {f"codec/commands/{name}.py" for name in ("train", "evaluate", "bench", "masks")}
-    for path in sorted([*REPOSITORY.glob("codec/**/*.py"), *REPOSITORY.glob("data/**/*.py")]):
-        name = str(path.relative_to(REPOSITORY))
-        module = name.removesuffix(".py").replace("/", ".")
-        layer = next((layer for layer in below if module == layer or module.startswith(layer + ".")), None)
-        for node in ast.walk(ast.parse(path.read_text())):
-            imported = [node.module] if isinstance(node, ast.ImportFrom) else []
-            imported += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            for other in imported:
-                assert other.split(".")[0] not in ("hydra", "omegaconf") or name in commands, f"{name} imports {other}"
-                if layer and other.split(".")[0] in ("codec", "data"):
-                    allowed = [*below[layer], layer]
-                    assert any(other == a or other.startswith(a + ".") for a in allowed), f"{name} imports {other}"
 
 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "conf").glob("*/*.yaml")), ids=lambda p: f"{p.parent.name}-{p.stem}")
