@@ -9,7 +9,7 @@ import torch
 from conftest import live_codec
 from PIL import Image
 
-from codec import compress as command
+from codec.commands import compress as command
 from codec.commands.compress import compress, decompress
 from codec.files.bundle import load_bundle, save_bundle
 from codec.files.coding import decode, encode

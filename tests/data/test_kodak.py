@@ -8,7 +8,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from codec import fetch
+from codec.commands import fetch
 from codec.types import UserError
 from data import kodak
 

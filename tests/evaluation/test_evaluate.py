@@ -11,7 +11,7 @@ import torch
 from conftest import live_codec
 from PIL import Image
 
-from codec import evaluate as command
+from codec.commands import evaluate as command
 from codec.commands.evaluate import evaluate, run
 from codec.evaluation.results import Results
 from codec.files.bundle import load_bundle, save_bundle

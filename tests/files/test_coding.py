@@ -120,7 +120,7 @@ def test_a_huge_picture_in_a_tiny_file_is_refused_at_once(bundles):
 
 
 def test_a_picture_that_no_file_holds_is_refused_before_it_is_coded(bundles, monkeypatch):
-    from codec import container
+    from codec.files import container
 
     bundle = load_bundle(bundles / "factorized.safetensors")
     monkeypatch.setattr(container, "MAX_PIXELS", 64 * 64)
