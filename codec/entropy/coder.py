@@ -12,10 +12,10 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from compressai.entropy_models import GaussianConditional
 from torch import Tensor
 
 from codec.entropy.density import FactorizedDensity
+from codec.entropy.gaussian import GaussianPrior
 from codec.entropy.stream import SymbolReader, SymbolWriter
 from codec.entropy.tables import Tables, scale_index
 from codec.layers.mixed_precision import at_least_float32
@@ -48,7 +48,7 @@ class LatentCoder(Protocol):
         """
         ...
 
-    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianConditional) -> Tensor:
+    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior) -> Tensor:
         """y_hat [B, C, h, w] of stream `name`; scales and means (None: zero) [B, C, h, w]; y is None when reading."""
         ...
 
@@ -118,14 +118,14 @@ class RateEstimator:
 
             return self._estimate(name, z, density.medians().to(z)[:, None, None], likelihood)
 
-    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianConditional) -> Tensor:
+    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior) -> Tensor:
         assert y is not None
         with torch.autocast(y.device.type, enabled=False):
             y, scales = at_least_float32(y), at_least_float32(scales)
             means = None if means is None else at_least_float32(means)
 
             def likelihood(values: Tensor) -> Tensor:
-                return prior.likelihood_lower_bound(prior._likelihood(values, scales, means))
+                return prior.likelihood(values, scales, means)
 
             return self._estimate(name, y, means, likelihood)
 
@@ -193,7 +193,7 @@ class StreamWriter(_SymbolCoder):
         symbols = self._write(name, z - medians, self._channel_indices(shape), self._tables[name])
         return self._values(symbols, (1, *shape), medians, z)
 
-    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianConditional) -> Tensor:
+    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior) -> Tensor:
         assert y is not None and y.size(0) == 1
         indices = self._scale_indices(scales)
         symbols = self._write(name, y if means is None else y - means, indices, self._tables["gaussian"])
@@ -225,7 +225,7 @@ class StreamReader(_SymbolCoder):
         medians = density.medians()[:, None, None]
         return self._values(symbols, (1, *shape), medians, medians)
 
-    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianConditional) -> Tensor:
+    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior) -> Tensor:
         assert y is None
         symbols = self._reader.read(self._scale_indices(scales), self._tables["gaussian"])
         self._note(symbols)

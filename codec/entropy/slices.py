@@ -4,10 +4,10 @@ B batch, M latent channels, S = M / 10 channels of a slice, h w height and width
 """
 
 import torch
-from compressai.entropy_models import GaussianConditional
 from torch import Tensor, nn
 
 from codec.entropy.coder import LatentCoder
+from codec.entropy.gaussian import GaussianPrior
 from codec.layers.gelu import GELU
 
 SLICES = 10
@@ -38,7 +38,7 @@ class ChannelContext(nn.Module):
         self.scales = nn.ModuleList(_parameter_net(inputs, M) for inputs in seen)
         self.residuals = nn.ModuleList(_parameter_net(inputs + M // SLICES, M) for inputs in seen)
 
-    def code(self, coder: LatentCoder, y: Tensor | None, scales: Tensor, means: Tensor, prior: GaussianConditional) -> Tensor:
+    def code(self, coder: LatentCoder, y: Tensor | None, scales: Tensor, means: Tensor, prior: GaussianPrior) -> Tensor:
         """y_hat [B, M, h, w] of stream "y"; scales and means: what side information says of them, [B, M, h, w]."""
         slices = [None] * SLICES if y is None else y.chunk(SLICES, dim=1)
         decoded: list[Tensor] = []
@@ -54,7 +54,7 @@ class ChannelContext(nn.Module):
 
 def code_y(
     coder: LatentCoder, context: ChannelContext | None, y: Tensor | None, scales: Tensor, means: Tensor,
-    prior: GaussianConditional,
+    prior: GaussianPrior,
 ) -> Tensor:  # fmt: skip
     """y_hat [B, M, h, w] of stream "y": through the context, or, where there is none, by scales and means as they are."""
     if context is None:

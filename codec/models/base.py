@@ -8,11 +8,11 @@ from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from compressai.entropy_models import GaussianConditional
 from torch import Tensor, nn
 
 from codec.entropy.coder import LatentCoder, Noise, RateEstimator
 from codec.entropy.density import FactorizedDensity
+from codec.entropy.gaussian import GaussianPrior
 from codec.layers.regions import Grid, Partition, RegionMap
 from codec.types import CodecOutput
 
@@ -100,7 +100,7 @@ class Codec(nn.Module):
         """The factorized densities with the names of the streams that they code."""
         raise NotImplementedError
 
-    def gaussian_prior(self) -> GaussianConditional | None:
+    def gaussian_prior(self) -> GaussianPrior | None:
         """The prior of the streams that are coded with predicted scales, where there are any."""
         return None
 
@@ -144,13 +144,13 @@ class HyperpriorCodec(Codec):
     """
 
     entropy_bottleneck: FactorizedDensity  # of z
-    gaussian_conditional: GaussianConditional  # of y
+    gaussian_conditional: GaussianPrior  # of y
     h_a: nn.Module
 
     def densities(self) -> Iterator[tuple[str, FactorizedDensity]]:
         yield "z", self.entropy_bottleneck
 
-    def gaussian_prior(self) -> GaussianConditional:
+    def gaussian_prior(self) -> GaussianPrior:
         return self.gaussian_conditional
 
     def hyper_analysis(self, y: Tensor) -> Tensor:

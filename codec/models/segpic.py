@@ -5,11 +5,11 @@ B batch, N filters, M latent channels, K regions, H W height and width of the pi
 
 from collections.abc import Iterator
 
-from compressai.entropy_models import GaussianConditional
 from torch import Tensor, nn
 
 from codec.entropy.coder import LatentCoder
 from codec.entropy.density import FactorizedDensity
+from codec.entropy.gaussian import GaussianPrior
 from codec.entropy.slices import ChannelContext, code_y
 from codec.layers.gdn import GDN
 from codec.layers.mixed_precision import PictureConv2d
@@ -106,7 +106,7 @@ class SegPIC(HyperpriorCodec):
         self.h_a, self.h_mean_s, self.h_scale_s = hyper_analysis(N, M), hyper_synthesis(N, M), hyper_synthesis(N, M)
         self.context = ChannelContext(M) if context else None
         self.entropy_bottleneck = FactorizedDensity(N)
-        self.gaussian_conditional = GaussianConditional(None)
+        self.gaussian_conditional = GaussianPrior()
 
     @property
     def grid(self) -> Grid:
