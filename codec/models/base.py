@@ -16,6 +16,9 @@ from codec.entropy.gaussian import GaussianPrior
 from codec.layers.regions import Grid, Partition, RegionMap
 from codec.types import CodecOutput
 
+Argument = int | bool | float | str
+"""What a network's constructor may take: what a configuration and a bundle's header can name."""
+
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     """x [B, C, H, W] with its last column and row repeated until both sides are multiples of `multiple`."""
@@ -55,7 +58,7 @@ class Codec(nn.Module):
 
     Subclasses set `stride` (a picture's sides are padded to multiples of it), `latent_stride` and `straight_through`
     (the streams that the decoder gets rounded in training; see RateEstimator), and write `code_latents`. `arguments` is
-    what rebuilds the network: plain integers by name, and true or false for its options.
+    what rebuilds the network: the arguments of the constructor by name, which pass them on to this one.
     """
 
     stride: ClassVar[int]
@@ -64,7 +67,7 @@ class Codec(nn.Module):
     g_a: nn.Module
     g_s: nn.Module
 
-    def __init__(self, **arguments: int):
+    def __init__(self, **arguments: Argument):
         super().__init__()
         self.arguments = arguments
 

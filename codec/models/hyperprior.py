@@ -62,7 +62,8 @@ class FactorizedPrior(Codec):
     def code_latents(
         self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], partition: Partition | None = None
     ) -> Latents:
-        return Latents(coder.factorized("y", y, (self.arguments["M"], *size), self.entropy_bottleneck))
+        shape = (self.entropy_bottleneck.channels, *size)
+        return Latents(coder.factorized("y", y, shape, self.entropy_bottleneck))
 
 
 class ScaleHyperprior(HyperpriorCodec):

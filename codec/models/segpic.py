@@ -88,7 +88,8 @@ class SegPIC(HyperpriorCodec):
     def __init__(self, N: int, M: int, grid: int = 4, attention: bool = True, context: bool = True, inverse_gdn: bool = False):
         super().__init__(N=N, M=M, grid=grid, attention=attention, context=context, inverse_gdn=inverse_gdn)
         check_widths(N, M)
-        check_grid(self.grid)
+        self._grid = Grid(grid, grid)
+        check_grid(self._grid)
         picture = N // 6  # channels before the picture: 32 as published, where the paper's figure has 3
         self.g_a1 = nn.Sequential(
             _down(PictureConv2d(3, N, 5, 2, padding=2)), _down(conv(N, N)), *attention_blocks(attention, N, LARGE_WINDOW)
@@ -110,7 +111,7 @@ class SegPIC(HyperpriorCodec):
 
     @property
     def grid(self) -> Grid:
-        return Grid(self.arguments["grid"], self.arguments["grid"])
+        return self._grid
 
     def transforms(self) -> list[nn.Module]:
         return [self.g_a1, self.g_a2, self.g_s0, self.g_s1]
