@@ -7,7 +7,7 @@ B batch, C latent channels, h w height and width of the latent.
 """
 
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +20,13 @@ from codec.entropy.stream import SymbolReader, SymbolWriter
 from codec.entropy.tables import Tables, scale_index
 from codec.layers.mixed_precision import at_least_float32
 from codec.types import UserError
+
+STRIP = 16
+"""Rows of a latent whose symbols follow one another in a payload, grouped by table: a part of the format.
+
+A picture of any size can be coded strip by strip in memory that does not grow with its height, and the order of its symbols
+does not depend on how much there is of it.
+"""
 
 Noise = Callable[[Tensor], Tensor]
 """Gives noise of U(-1/2, 1/2) in the shape, type and place of its argument."""
@@ -133,24 +140,32 @@ class RateEstimator:
 class _SymbolCoder:
     """What writing and reading share: which table codes which symbol, and values from symbols.
 
-    tables: by the name of each factorized stream, and "gaussian" for all others; rule: see scale_index.
+    tables: by the name of each factorized stream, and "gaussian" for all others; bounds: see scale_index.
     """
 
-    def __init__(self, tables: dict[str, Tables], scale_table: Tensor, rule: str):
+    def __init__(self, tables: dict[str, Tables], bounds: Tensor):
         self._tables = tables
-        self._scale_table = scale_table
-        self._rule = rule
+        self._bounds = bounds
         self.symbols_crc = 0
         self.bits: dict[str, float] = {}
 
-    def _channel_indices(self, shape: tuple[int, int, int]) -> np.ndarray:
-        channels, height, width = shape
-        return np.repeat(np.arange(channels, dtype=np.int32), height * width)
+    @staticmethod
+    def _channel_indices(shape: tuple[int, int, int]) -> np.ndarray:
+        """[C, h, w]: the table of each symbol of a factorized stream, one a channel."""
+        return np.broadcast_to(np.arange(shape[0], dtype=np.int32)[:, None, None], shape)
 
     def _scale_indices(self, scales: Tensor) -> np.ndarray:
+        """[C, h, w]: the table of each symbol of these scales [1, C, h, w]."""
         if not torch.isfinite(scales).all():
             raise UserError("the codec's scales are not finite; expected finite weights; the bundle was trained badly")
-        return scale_index(scales.float(), self._scale_table, self._rule).cpu().numpy().ravel()
+        return scale_index(scales[0], self._bounds).cpu().numpy()
+
+    @staticmethod
+    def _strips(indices: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+        """The rows of each strip, and its part of indices [C, h, w], flat."""
+        for top in range(0, indices.shape[1], STRIP):
+            rows = slice(top, top + STRIP)
+            yield rows, indices[:, rows].ravel()
 
     def _note(self, symbols: np.ndarray) -> None:
         self.symbols_crc = zlib.crc32(np.ascontiguousarray(symbols, dtype="<i4").tobytes(), self.symbols_crc)
@@ -164,20 +179,23 @@ class _SymbolCoder:
 class StreamWriter(_SymbolCoder):
     """Rounds the latents of one picture and appends their symbols to a range-coded payload."""
 
-    def __init__(self, tables: dict[str, Tables], scale_table: Tensor, rule: str):
-        super().__init__(tables, scale_table, rule)
+    def __init__(self, tables: dict[str, Tables], bounds: Tensor):
+        super().__init__(tables, bounds)
         self._writer = SymbolWriter()
 
     def _write(self, name: str, values: Tensor, indices: np.ndarray, tables: Tables) -> np.ndarray:
-        symbols = torch.round(values.double()).cpu().numpy().ravel()
+        """The symbols of values [1, C, h, w], by the tables of indices [C, h, w]."""
+        symbols = torch.round(values[0].double()).cpu().numpy()
         if not (np.abs(symbols) < 2**31).all():  # false for NaN too
             raise UserError(
                 f"stream {name} holds a value that is not finite or beyond 32-bit integers; expected latents of a "
                 "trained codec; check the picture and the codec"
             )
         symbols = symbols.astype(np.int32)
-        self.bits[name] = self.bits.get(name, 0.0) + self._writer.write(symbols, indices, tables)
-        self._note(symbols)
+        for rows, indices_of_rows in self._strips(indices):
+            part = symbols[:, rows].ravel()
+            self.bits[name] = self.bits.get(name, 0.0) + self._writer.write(part, indices_of_rows, tables)
+            self._note(part)
         return symbols
 
     def factorized(
@@ -207,9 +225,18 @@ class StreamWriter(_SymbolCoder):
 class StreamReader(_SymbolCoder):
     """Takes the symbols of one picture back from its payload."""
 
-    def __init__(self, payload: bytes, tables: dict[str, Tables], scale_table: Tensor, rule: str):
-        super().__init__(tables, scale_table, rule)
+    def __init__(self, payload: bytes, tables: dict[str, Tables], bounds: Tensor):
+        super().__init__(tables, bounds)
         self._reader = SymbolReader(payload)
+
+    def _read(self, indices: np.ndarray, tables: Tables) -> np.ndarray:
+        """The next symbols, by the tables of indices [C, h, w] and in that shape."""
+        symbols = np.empty(indices.shape, dtype=np.int32)
+        for rows, indices_of_rows in self._strips(indices):
+            part = self._reader.read(indices_of_rows, tables)
+            self._note(part)
+            symbols[:, rows] = part.reshape(symbols[:, rows].shape)
+        return symbols
 
     def factorized(
         self,
@@ -220,15 +247,13 @@ class StreamReader(_SymbolCoder):
         present: Tensor | None = None,
     ) -> Tensor:
         assert z is None and present is None
-        symbols = self._reader.read(self._channel_indices(shape), self._tables[name])
-        self._note(symbols)
+        symbols = self._read(self._channel_indices(shape), self._tables[name])
         medians = density.medians()[:, None, None]
         return self._values(symbols, (1, *shape), medians, medians)
 
     def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianConditional) -> Tensor:
         assert y is None
-        symbols = self._reader.read(self._scale_indices(scales), self._tables["gaussian"])
-        self._note(symbols)
+        symbols = self._read(self._scale_indices(scales), self._tables["gaussian"])
         return self._values(symbols, tuple(scales.shape), means, scales)
 
     def finish(self) -> None:
