@@ -66,8 +66,10 @@ class DKG(nn.Module):
 
     def forward(self, x: Tensor, prototypes: Tensor, partition: Partition) -> list[Tensor]:
         """Nine tensors [B, C, h, w], one a tap."""
-        features = self.relu(self.spread(self.relu(self._mixed(x, prototypes, partition))))
-        channels = x.size(1)
+        return self._kernels(self.relu(self.spread(self.relu(self._mixed(x, prototypes, partition)))))
+
+    def _kernels(self, features: Tensor) -> list[Tensor]:
+        channels = features.size(1)
         # Nine convolutions for one: depthwise ones are fast, one with nine outputs a channel is not, and it would
         # interleave the taps.
         weights = self.taps.weight.view(channels, TAPS, 1, 3, 3).unbind(1)
@@ -113,5 +115,9 @@ class RAT(nn.Module):
 
     def forward(self, x: Tensor, prototypes: Tensor, partition: Partition) -> Tensor:
         content = self.ctl(x)
-        filtered = dps_conv(content, self.dkg(content, prototypes, partition))
+        filtered = self._filtered(content, self.dkg(content, prototypes, partition))
         return self.out(self.cag(filtered) * filtered).add_(x)
+
+    @staticmethod
+    def _filtered(content: Tensor, kernels: list[Tensor]) -> Tensor:
+        return dps_conv(content, kernels)

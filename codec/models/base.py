@@ -107,6 +107,10 @@ class Codec(nn.Module):
         """The prior of the streams that are coded with predicted scales, where there are any."""
         return None
 
+    def entropy_networks(self) -> list[nn.Module]:
+        """The networks between decoded symbols and the tables and means of others: exact in a bundle (codec.layers.exact)."""
+        return []
+
     def latent_size(self, height: int, width: int) -> tuple[int, int]:
         """(h, w) of the latent of a picture of that size."""
         return (height + -height % self.stride) // self.latent_stride, (width + -width % self.stride) // self.latent_stride

@@ -98,6 +98,9 @@ class HiFiC(HyperpriorCodec):
         for network in (self.h_a, self.h_mean_s, self.h_scale_s):
             network.apply(_start_as_tfc)
 
+    def entropy_networks(self) -> list[nn.Module]:
+        return [self.h_mean_s, self.h_scale_s]
+
     def code_latents(
         self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], partition: Partition | None = None
     ) -> Latents:

@@ -94,6 +94,9 @@ class ScaleHyperprior(HyperpriorCodec):
         scales, means = self.hyper_synthesis(self.code_z(coder, y, size))
         return Latents(coder.gaussian("y", y, scales, means, self.gaussian_conditional))
 
+    def entropy_networks(self) -> list[nn.Module]:
+        return [self.h_s]
+
     def hyper_analysis(self, y: Tensor) -> Tensor:
         return self.h_a(torch.abs(y))
 

@@ -129,6 +129,10 @@ class SegPIC(HyperpriorCodec):
         yield "p2", self.p2.entropy_bottleneck
         yield from super().densities()
 
+    def entropy_networks(self) -> list[nn.Module]:
+        hyper = [self.p2.g_s, self.h_mean_s, self.h_scale_s, self.rat_mean_s, self.rat_scale_s]
+        return hyper if self.context is None else [*hyper, self.context]
+
     def code_latents(self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], partition: Partition | None) -> Latents:
         assert partition is not None
         fine, coarse = partition.at(FINE), partition.at(COARSE)

@@ -97,6 +97,9 @@ class WACNN(HyperpriorCodec):
         self.entropy_bottleneck = FactorizedDensity(N)
         self.gaussian_conditional = GaussianPrior()
 
+    def entropy_networks(self) -> list[nn.Module]:
+        return [self.h_mean_s, self.h_scale_s, *([] if self.context is None else [self.context])]
+
     def code_latents(
         self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], partition: Partition | None = None
     ) -> Latents:
