@@ -5,7 +5,7 @@ import zlib
 import torch
 from torch import Tensor
 
-from codec.entr.gaussian.py import GaussianPrior
+from codec.entropy.gaussian import GaussianPrior
 from codec.entropy.density import FactorizedDensity
 from codec.layers.exact import UNIT
 
