@@ -15,7 +15,7 @@ from codec.files.coding import decode_latents, encode, estimated_bits, reconstru
 from codec.layers import exact_layers
 from codec.metrics.quality import psnr
 from codec.types import UserError
-from data.testsets import load_test_set
+from data.testsets import kodak
 
 SIZE, WIDE = (130, 140), (64, 3008)  # at the second torch's own places of SegPIC's cells differ between memory formats
 
@@ -180,7 +180,7 @@ def test_the_shipped_codec_costs_next_to_nothing_on_photographs(shared):
     ours, floats = load_bundle(SHIPPED), in_floats(SHIPPED)
     bits, decibels = [], []
     for bundle in (ours, floats):
-        images = [item.load() for item in load_test_set("kodak", shared / "images")[:3]]
+        images = [item.load() for item in kodak(shared / "images" / "kodak").pictures[:3]]
         encoded = [encode(bundle, image) for image in images]
         bits.append(sum(e.table_bits for e in encoded))
         pictures = [reconstruct(bundle, e.latents, *image.shape[1:]) for e, image in zip(encoded, images, strict=True)]
