@@ -49,6 +49,7 @@ def shown(capsys, *words):
         ("--cfg hydra", "expected --cfg job"),
         ("--config-dir nowhere", "no folder there"),
         ("profile=tiny", "which has one size"),
+        ("loss=ms_ssim data.crop=128", "expected at least 161"),
         ("experiment=shipped profile=paper", "which has one size"),
         ("data.root=photos", "expected data=folder beside it"),
         ("steps=0", "steps=0; expected a whole number, at least 1"),
