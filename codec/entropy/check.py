@@ -5,8 +5,8 @@ import zlib
 import torch
 from torch import Tensor
 
-from codec.entropy.gaussian import GaussianPrior
 from codec.entropy.density import FactorizedDensity
+from codec.entropy.gaussian import GaussianPrior
 from codec.layers.exact import UNIT
 
 LARGEST = 32  # of the symbols: as in real pictures, and enough for errors of float32 to move values of the grid
