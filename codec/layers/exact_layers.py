@@ -16,7 +16,7 @@ from codec.layers.gdn import GDN
 from codec.layers.gelu import GELU
 from codec.layers.mixed_precision import Conv2d, ConvTranspose2d
 from codec.layers.region_adaptive import CAG, DKG, RAT
-from codec.layers.regions import Grid, Partition
+from codec.layers.regions import Grid, Regions
 
 
 class _Convolution(_ConvNd):
@@ -97,29 +97,29 @@ class _Sigmoid(nn.Sigmoid):
         return _at_grid(torch.sigmoid, x)
 
 
-def expanded(prototypes: Tensor, partition: Partition, height: int, width: int) -> Tensor:
+def expanded(prototypes: Tensor, regions: Regions, height: int, width: int) -> Tensor:
     """[B, C, h, w]: at each position the prototype of its region.
 
     Row i lies in cell i * rows // height, in integers: the place that F.interpolate computes in floats differs between
     memory formats, at widths such as 3008.
     """
-    if not isinstance(partition, Grid):
-        return partition.expand(prototypes, (height, width))
+    if not isinstance(regions, Grid):
+        return regions.expand(prototypes, (height, width))
     rows, cols = (
         torch.arange(side, device=prototypes.device) * cells // side
-        for side, cells in zip((height, width), partition.shape, strict=True)
+        for side, cells in zip((height, width), regions.shape, strict=True)
     )
     return prototypes[:, :, rows[:, None], cols]
 
 
 class _DKG(DKG):
-    def _mixed(self, x: Tensor, prototypes: Tensor, partition: Partition) -> Tensor:
+    def _mixed(self, x: Tensor, prototypes: Tensor, regions: Regions) -> Tensor:
         of_features, of_prototypes = self.mix.weight[..., 0, 0].chunk(2, dim=1)
         assert self.mix.bias is not None
         bias = self.mix.bias / UNIT
         guide = torch.stack([products(cells, [(0, 0, of_prototypes)], bias) for cells in to_units(prototypes)])
         own = torch.stack([products(picture, [(0, 0, of_features)], torch.zeros_like(bias)) for picture in to_units(x)])
-        return from_units(own + expanded(guide, partition, x.size(-2), x.size(-1)))
+        return from_units(own + expanded(guide, regions, x.size(-2), x.size(-1)))
 
     def _kernels(self, features: Tensor) -> list[Tensor]:
         channels, padded = features.size(1), F.pad(to_units(features), (1, 1, 1, 1))
