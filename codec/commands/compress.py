@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 from PIL import Image
-from rich.progress import Progress
 
 from codec.atomic import write_atomically
 from codec.files.bundle import SHIPPED, Bundle, load_bundle
@@ -96,13 +95,12 @@ def _run(arguments: argparse.Namespace, pairs: list[tuple[Path, Path]], work: Ca
         print(_one(work, bundle, *pairs[0]))
         return 0
     failed = 0
-    with Progress() as progress:
-        for source, target in progress.track(pairs, description=f"{len(pairs)} files"):
-            try:
-                progress.console.print(_one(work, bundle, source, target), soft_wrap=True, highlight=False, markup=False)
-            except UserError as error:
-                failed += 1
-                print(f"codec: {source}: {error}", file=sys.stderr)
+    for number, (source, target) in enumerate(pairs, start=1):
+        try:
+            print(f"[{number}/{len(pairs)}] {_one(work, bundle, source, target)}", flush=True)
+        except UserError as error:
+            failed += 1
+            print(f"codec: {source}: {error}", file=sys.stderr)
     print(f"{len(pairs) - failed} of {len(pairs)} files in {arguments.output}")
     return 1 if failed else 0
 
