@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 from PIL import Image
-from rich.progress import Progress
 
 from codec.atomic import write_atomically
 from codec.files.bundle import SHIPPED, Bundle, load_bundle
@@ -96,15 +95,14 @@ def _run(arguments: argparse.Namespace, pairs: list[tuple[Path, Path]], work: Ca
         print(_one(work, bundle, *pairs[0]))
         return 0
     failed: dict[str, list[Path]] = {}  # by the reason, which is said once
-    with Progress() as progress:
-        for source, target in progress.track(pairs, description=f"{len(pairs)} files"):
-            try:
-                progress.console.print(_one(work, bundle, source, target), soft_wrap=True, highlight=False, markup=False)
-            except UserError as error:
-                reason = str(error).replace(str(source), "the file")
-                if reason not in failed:
-                    print(f"codec: {source}: {reason}", file=sys.stderr)
-                failed.setdefault(reason, []).append(source)
+    for number, (source, target) in enumerate(pairs, start=1):
+        try:
+            print(f"[{number}/{len(pairs)}] {_one(work, bundle, source, target)}", flush=True)
+        except UserError as error:
+            reason = str(error).replace(str(source), "the file")
+            if reason not in failed:
+                print(f"codec: {source}: {reason}", file=sys.stderr)
+            failed.setdefault(reason, []).append(source)
     for reason, (_, *others) in failed.items():
         if others:
             names = ", ".join(map(str, others[:3])) + (", ..." if len(others) > 3 else "")

@@ -4,13 +4,12 @@ T tables, n entries of one table, C channels. A table covers the symbols offset 
 escape, after which the symbol itself follows.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.special import erfc
-from scipy.stats import norm
 from torch import Tensor
 
 from codec.layers.exact import UNIT
@@ -22,6 +21,7 @@ MAX_ENTRIES = 1 << 14  # of one table
 REACH = MAX_ENTRIES // 2 - 1  # symbols on each side of 0 in a table; what lies beyond is left to the escape
 MAX_TABLES = (1 << 15) - 1  # the coder sorts symbols by a 16-bit index
 TAIL_MASS = 1e-9  # CompressAI's: the support of a table holds all but this
+TAIL = -float(torch.special.ndtri(torch.tensor(TAIL_MASS / 2, dtype=torch.float64)))  # where it begins, in deviations
 
 
 @dataclass(frozen=True)
@@ -137,10 +137,10 @@ def gaussian_tables(scale_table: Tensor) -> Tables:
     """One symmetric table a scale, of a Gaussian integrated over unit intervals."""
     rows = []
     for scale in scale_table.double().tolist():
-        centre = min(int(np.ceil(scale * -norm.ppf(TAIL_MASS / 2))), REACH)
-        distance = np.abs(np.arange(-centre, centre + 1, dtype=np.float64))
-        cdf = [0.5 * erfc((distance + shift) / (scale * np.sqrt(2))) for shift in (-0.5, 0.5)]
-        pmf = cdf[0] - cdf[1]
+        centre = min(math.ceil(scale * TAIL), REACH)
+        distances = torch.arange(-centre, centre + 1, dtype=torch.float64).abs()
+        beyond = [0.5 * torch.special.erfc((distances + shift) / (scale * math.sqrt(2))) for shift in (-0.5, 0.5)]
+        pmf = (beyond[0] - beyond[1]).numpy()
         rows.append((-centre, pmf, max(1 - pmf.sum(), TAIL_MASS)))
     return _ragged(rows)
 

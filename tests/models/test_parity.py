@@ -6,9 +6,9 @@ import torch
 from conftest import MODEL_NAMES, live_codec, picture
 
 from codec.cli import main
-from codec.commands.import_checkpoint import canonical_names, compressai_codec
 from codec.files.bundle import load_bundle
 from codec.files.coding import encode
+from codec.files.published import canonical_names, compressai_codec
 
 THEIRS = {
     "factorized": compressai.models.FactorizedPrior,
