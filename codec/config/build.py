@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from codec.callbacks.checkpoint import SaveCheckpoints
 from codec.callbacks.state import TellState
 from codec.files.bundle import save_bundle
-from codec.losses.rate_distortion import RateDistortion
+from codec.losses.base import Loss
 from codec.models import Codec, build_model
 from codec.models.discriminator import Discriminator
 from codec.models.linear_start import start_as_transform_codec
@@ -68,7 +68,7 @@ def build_module(cfg: DictConfig, data: ImageDataModule, folder: RunFolder) -> C
     )  # fmt: skip
 
 
-def _start(cfg: DictConfig, codec: Codec, loss: RateDistortion, data: ImageDataModule, folder: RunFolder) -> None:
+def _start(cfg: DictConfig, codec: Codec, loss: Loss, data: ImageDataModule, folder: RunFolder) -> None:
     """Give the codec the weights that it begins with."""
     if cfg.init_from is not None:
         print(start_from(codec, find_start(Path(cfg.init_from), folder, cfg.target_bpp)))
@@ -156,6 +156,6 @@ def train(cfg: DictConfig, config: Mapping[str, Any], folder: RunFolder, claim: 
     if "val/loss" in trainer.callback_metrics:
         folder.update_facts(val_loss=float(trainer.callback_metrics["val/loss"]))
     facts: dict[str, Any] = {"config": {key: config[key] for key in TOLD}}
-    if module.loss.perceptual is not None:
-        facts["trained_with"] = module.loss.perceptual.name
+    if module.loss.measured_with is not None:
+        facts["trained_with"] = module.loss.measured_with
     save_bundle(folder.bundle, module.codec, facts, half=True)
