@@ -30,6 +30,14 @@ def shared() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_its_own(tmp_path_factory):
+    """No test reads what a user keeps, or adds to it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CODEC_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def recipe(shared: Path) -> ModuleType:
     """Weights and pictures by formula, as the published models' outputs were made with."""

@@ -19,13 +19,21 @@ from data.testsets import TestSet
 
 @dataclass(frozen=True)
 class ClassicalCodec:
-    """A format of Pillow's with the settings of its ladder, from low to high rate; all else is fixed in `options`."""
+    """A format of Pillow's with the settings of its ladder, from low to high rate; all else is fixed in `options`.
+
+    libraries: those that do the work, by the names of PIL.features.
+    """
 
     label: str
     format: str
     parameter: str
     ladder: tuple[Any, ...]
     options: dict[str, Any]
+    libraries: tuple[str, ...]
+
+    def versions(self) -> dict[str, str | None]:
+        """Of all that the bytes of a file depend on."""
+        return {"pillow": PIL.__version__} | {name: features.version(name) for name in self.libraries}
 
     def encode(self, image: Image.Image, setting: Any) -> bytes:
         """The file at one setting of the ladder."""
@@ -37,16 +45,22 @@ class ClassicalCodec:
 
 CLASSICAL = {
     "jpeg": ClassicalCodec(
-        "JPEG", "JPEG", "quality", (4, 7, 10, 14, 18, 24, 32, 42, 54, 66, 78, 88, 95), {"optimize": True, "progressive": True}
+        "JPEG",
+        "JPEG",
+        "quality",
+        (4, 7, 10, 14, 18, 24, 32, 42, 54, 66, 78, 88, 95),
+        {"optimize": True, "progressive": True},
+        ("jpg", "libjpeg_turbo", "mozjpeg"),
     ),
-    "webp": ClassicalCodec("WebP", "WEBP", "quality", (0, 5, 15, 30, 45, 60, 75, 85, 92), {"method": 4}),
-    "avif": ClassicalCodec("AVIF", "AVIF", "quality", (10, 20, 30, 40, 50, 60, 70, 80), {"speed": 8}),
+    "webp": ClassicalCodec("WebP", "WEBP", "quality", (0, 5, 15, 30, 45, 60, 75, 85, 92), {"method": 4}, ("webp",)),
+    "avif": ClassicalCodec("AVIF", "AVIF", "quality", (10, 20, 30, 40, 50, 60, 70, 80), {"speed": 8}, ("avif",)),
     "jpeg2000": ClassicalCodec(
         "JPEG 2000",
         "JPEG2000",
         "quality_layers",
         (240, 160, 110, 75, 50, 34, 23, 16, 11),
         {"irreversible": True, "mct": 1},  # Pillow leaves the colour transform out: 2 to 8 dB on Kodak
+        ("jpg_2000",),
     ),
 }
 

@@ -90,8 +90,8 @@ class Results:
         rows = [row for point in self.points for row in point.images if row.name == name]
         return sorted((row.file_bpp, row.psnr) for row in rows if row.psnr is not None)
 
-    def write(self, stem: Path) -> None:
-        """Write stem.json and stem.csv."""
+    def to_json(self) -> str:
+        """The document, with CompressAI's layout in it."""
         document = {
             "name": self.name,
             "description": self.description,
@@ -108,13 +108,29 @@ class Results:
                 for p in self.points
             ],
         }
+        return json.dumps(document, indent=1, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Results":
+        """What to_json gave; ValueError, KeyError or TypeError for anything else."""
+        document = json.loads(text)
+        points = [
+            Point(p["setting"], [ImageRow(**row) for row in p["images"]], p.get("of_set", {})) for p in document["points"]
+        ]
+        return cls(
+            document["name"], document["description"], document["dataset"], points, document["not_computed"],
+            document.get("measured_with", {}),
+        )  # fmt: skip
+
+    def write(self, stem: Path) -> None:
+        """Write stem.json and stem.csv."""
         settings = sorted({key for point in self.points for key in point.setting})
         table = io.StringIO(newline="")
         writer = csv.DictWriter(table, settings + [f.name for f in fields(ImageRow)])
         writer.writeheader()
         writer.writerows(point.setting | asdict(row) for point in self.points for row in point.images)
         write_atomically(stem.with_name(stem.name + ".csv"), table.getvalue().encode())
-        write_atomically(stem.with_name(stem.name + ".json"), json.dumps(document, indent=1, allow_nan=False).encode())
+        write_atomically(stem.with_name(stem.name + ".json"), self.to_json().encode())
 
     @classmethod
     def read(cls, path: Path) -> "Results":
@@ -123,14 +139,7 @@ class Results:
         Raises UserError for a file that is missing or something else.
         """
         try:
-            document = json.loads(path.read_text())
-            points = [
-                Point(p["setting"], [ImageRow(**row) for row in p["images"]], p.get("of_set", {})) for p in document["points"]
-            ]
-            return cls(
-                document["name"], document["description"], document["dataset"], points, document["not_computed"],
-                document.get("measured_with", {}),
-            )  # fmt: skip
+            return cls.from_json(path.read_text())
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} holds no results ({error}); expected a JSON that `codec eval` wrote") from None
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from codec.evaluation.classical import measure_classical
+from codec.evaluation.baselines import measure_baselines
 from codec.evaluation.measure import Measurement, evaluate
 from codec.evaluation.measures import MEASURES
 from codec.evaluation.results import Results
@@ -19,7 +19,7 @@ def measure_and_report(bundle: Path, asked: Measurement, results_folder: Path, r
     test_set, dataset = asked.test_set, asked.test_set.name
     ours = evaluate(bundle, test_set, results_folder / dataset, asked.measures)
     ours.write(results_folder / dataset)
-    others = [measure_classical(name, test_set) for name in asked.baselines]
+    others = measure_baselines(asked.baselines, test_set)
     for name, other in zip(asked.baselines, others, strict=True):
         other.write(results_folder / f"{dataset}_{name}")
     plot, sheet = report_folder / f"{dataset}_rd.png", report_folder / f"{dataset}_pictures.png"
