@@ -125,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status; a user's mistake is one line on standard error."""
     warnings.filterwarnings("ignore", message="Image size .* exceeds limit")  # read_image refuses such a picture itself
+    warnings.filterwarnings("ignore", message="Initializing zero-element tensors")  # build_model refuses such a network
     for library in ("torch.jit", "lightning.pytorch.utilities._pytree"):  # deprecations between libraries, none of ours
         warnings.filterwarnings("ignore", category=FutureWarning, module=library)
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")

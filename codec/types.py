@@ -44,7 +44,8 @@ class CodecOutput(NamedTuple):
     """What a codec's forward pass returns.
 
     x_hat: float32 [B, 3, H, W], unclamped.
-    likelihoods: by stream name, each [B, C, h, w] in (0, 1]: the rate of the stream is -log2 of it, summed.
+    likelihoods: by stream name, each [B, C, h, w] ([B, n] where its parts have other shapes) in (0, 1]: the rate of the
+        stream is -log2 of it, summed.
     quantized_likelihoods: those of the rounded latents, without gradient in training; empty where not asked for.
     y_hat: [B, M, h, w], the latent that x_hat is made of, or None.
     """

@@ -3,19 +3,21 @@
 A model writes its pass over the latents once, against LatentCoder; because the same lines estimate, write and read,
 encoder and decoder cannot disagree.
 
-B batch, C latent channels, h w height and width of the latent.
+B batch, C latent channels, h w height and width of the latent. A model may hand over latents, or parts of them, of any other
+shape, as long as B comes first, and in a factorized stream C second.
 """
 
+import math
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
-from compressai.entropy_models import GaussianConditional
 from torch import Tensor
 
 from codec.entropy.density import FactorizedDensity
+from codec.entropy.gaussian import GaussianPrior
 from codec.entropy.stream import SymbolReader, SymbolWriter
 from codec.entropy.tables import Tables, scale_index
 from codec.layers.mixed_precision import at_least_float32
@@ -37,19 +39,22 @@ class LatentCoder(Protocol):
         self,
         name: str,
         z: Tensor | None,
-        shape: tuple[int, int, int],
+        shape: tuple[int, ...],
         density: FactorizedDensity,
         present: Tensor | None = None,
     ) -> Tensor:
-        """z_hat [B, C, h, w] of stream `name`; shape is (C, h, w), and z is None when reading.
+        """z_hat [B, *shape] of stream `name`; shape is (C, h, w) or any other that begins with C; z is None when reading.
 
         present: bool [B, 1, h, w], which columns exist (None: all). Those that do not cost nothing, and only an estimate
         knows any.
         """
         ...
 
-    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianConditional) -> Tensor:
-        """y_hat [B, C, h, w] of stream `name`; scales and means (None: zero) [B, C, h, w]; y is None when reading."""
+    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior) -> Tensor:
+        """y_hat of stream `name`, in the shape of its scales and means (None: zero), [B, C, h, w] or any other.
+
+        y is None when reading.
+        """
         ...
 
 
@@ -58,8 +63,16 @@ def rounded(x: Tensor) -> Tensor:
     return torch.round(x).detach() + (x - x.detach())
 
 
-def _joined(parts: dict[str, list[Tensor]]) -> dict[str, Tensor]:
-    return {name: tensors[0] if len(tensors) == 1 else torch.cat(tensors, dim=1) for name, tensors in parts.items()}
+def _medians(density: FactorizedDensity, shape: Sequence[int]) -> Tensor:
+    """[C, 1, …]: what rounding leaves where it is, beside latents [B, *shape] with shape (C, …)."""
+    return density.medians().view(-1, *[1] * (len(shape) - 1))
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """The parts [B, …] of one stream as one tensor: side by side as channels where they fit so, else as rows [B, n]."""
+    if len({(*part.shape[:1], *part.shape[2:]) for part in parts}) > 1:
+        parts = [part.flatten(1) for part in parts]
+    return torch.cat(tuple(parts), dim=1) if len(parts) > 1 else parts[0]
 
 
 class RateEstimator:
@@ -92,19 +105,19 @@ class RateEstimator:
 
     @property
     def likelihoods(self) -> dict[str, Tensor]:
-        """What was estimated by stream name, each [B, C, h, w] in [1e-9, 1]; the parts of a stream as channels."""
-        return _joined(self._likelihoods)
+        """What was estimated by stream name, each [B, …] in [1e-9, 1]; see _joined for a stream of several parts."""
+        return {name: _joined(parts) for name, parts in self._likelihoods.items()}
 
     @property
     def quantized_likelihoods(self) -> dict[str, Tensor]:
         """Those of the rounded values: the same ones without noise, nothing with noise where it was not asked for."""
-        return _joined(self._quantized)
+        return {name: _joined(parts) for name, parts in self._quantized.items()}
 
     def factorized(
         self,
         name: str,
         z: Tensor | None,
-        shape: tuple[int, int, int],
+        shape: tuple[int, ...],
         density: FactorizedDensity,
         present: Tensor | None = None,
     ) -> Tensor:
@@ -116,16 +129,16 @@ class RateEstimator:
                 rated = density.likelihood(values)
                 return rated if present is None else torch.where(present, rated, 1.0)
 
-            return self._estimate(name, z, density.medians().to(z)[:, None, None], likelihood)
+            return self._estimate(name, z, _medians(density, shape).to(z), likelihood)
 
-    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianConditional) -> Tensor:
+    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior) -> Tensor:
         assert y is not None
         with torch.autocast(y.device.type, enabled=False):
             y, scales = at_least_float32(y), at_least_float32(scales)
             means = None if means is None else at_least_float32(means)
 
             def likelihood(values: Tensor) -> Tensor:
-                return prior.likelihood_lower_bound(prior._likelihood(values, scales, means))
+                return prior.likelihood(values, scales, means)
 
             return self._estimate(name, y, means, likelihood)
 
@@ -143,9 +156,8 @@ class _SymbolCoder:
         self.symbols_crc = 0
         self.bits: dict[str, float] = {}
 
-    def _channel_indices(self, shape: tuple[int, int, int]) -> np.ndarray:
-        channels, height, width = shape
-        return np.repeat(np.arange(channels, dtype=np.int32), height * width)
+    def _channel_indices(self, shape: tuple[int, ...]) -> np.ndarray:
+        return np.repeat(np.arange(shape[0], dtype=np.int32), math.prod(shape[1:]))
 
     def _scale_indices(self, scales: Tensor) -> np.ndarray:
         if not torch.isfinite(scales).all():
@@ -184,16 +196,16 @@ class StreamWriter(_SymbolCoder):
         self,
         name: str,
         z: Tensor | None,
-        shape: tuple[int, int, int],
+        shape: tuple[int, ...],
         density: FactorizedDensity,
         present: Tensor | None = None,
     ) -> Tensor:
         assert z is not None and z.size(0) == 1 and tuple(z.shape[1:]) == shape and present is None
-        medians = density.medians().to(z)[:, None, None]
+        medians = _medians(density, shape).to(z)
         symbols = self._write(name, z - medians, self._channel_indices(shape), self._tables[name])
         return self._values(symbols, (1, *shape), medians, z)
 
-    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianConditional) -> Tensor:
+    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior) -> Tensor:
         assert y is not None and y.size(0) == 1
         indices = self._scale_indices(scales)
         symbols = self._write(name, y if means is None else y - means, indices, self._tables["gaussian"])
@@ -215,17 +227,17 @@ class StreamReader(_SymbolCoder):
         self,
         name: str,
         z: Tensor | None,
-        shape: tuple[int, int, int],
+        shape: tuple[int, ...],
         density: FactorizedDensity,
         present: Tensor | None = None,
     ) -> Tensor:
         assert z is None and present is None
         symbols = self._reader.read(self._channel_indices(shape), self._tables[name])
         self._note(symbols)
-        medians = density.medians()[:, None, None]
+        medians = _medians(density, shape)
         return self._values(symbols, (1, *shape), medians, medians)
 
-    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianConditional) -> Tensor:
+    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior) -> Tensor:
         assert y is None
         symbols = self._reader.read(self._scale_indices(scales), self._tables["gaussian"])
         self._note(symbols)

@@ -1,7 +1,7 @@
 """A bundle: one safetensors file with all that coding needs, and nothing that runs.
 
-Weights, the integer tables of the range coder, and a JSON header: the model's name out of a fixed table, its integer
-arguments, the format's version, facts about its training.
+Weights, the integer tables of the range coder, and a JSON header: the model's name out of a fixed table, its arguments
+(numbers, words, true and false), the format's version, facts about its training.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ from torch import Tensor
 from codec.atomic import write_atomically
 from codec.entropy.tables import Tables, factorized_tables, gaussian_tables
 from codec.models import Codec, build_model, model_name
+from codec.models.unfilled import Unfilled
 from codec.types import UserError
 
 FORMAT = 1
@@ -124,11 +125,7 @@ def load_bundle(path: Path) -> Bundle:
     """
     tensors, core, facts = _read(path)
     weights = {name.removeprefix("weights."): t for name, t in tensors.items() if name.startswith("weights.")}
-    widest = max((max(t.shape, default=0) for t in weights.values()), default=0)
-    if any(not isinstance(v, int) or v > widest for v in core["arguments"].values()):  # before anything is allocated
-        raise UserError(f"{path} is damaged: its arguments {core['arguments']} do not fit its weights; get it again")
-    model = build_model(core["model"], **core["arguments"])
-    _set_weights(model, weights, path)
+    model = _build(core, weights, path)
     names = {name.split(".")[1] for name in tensors if name.startswith("tables.")}
     tables = {
         name: Tables.from_tensors({
@@ -145,6 +142,20 @@ def load_bundle(path: Path) -> Bundle:
     model = model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     fingerprint = _fingerprint(tensors, core)
     return Bundle(model, tables, SCALE_TABLE, core["scale_rule"], fingerprint, core | {"facts": facts})
+
+
+def _build(core: dict[str, Any], weights: dict[str, Tensor], path: Path) -> Codec:
+    """The network that a header names, with the weights beside it.
+
+    Raises UserError where it names none or they are not its own, before more memory is taken than they are worth.
+    """
+    try:
+        with Unfilled(sum(weight.numel() for weight in weights.values())):
+            model = build_model(core["model"], **core["arguments"])
+    except UserError as error:
+        raise UserError(f"{path} is damaged, or written by a newer codec ({error}); get it again") from None
+    _set_weights(model, weights, path)
+    return model
 
 
 def _set_weights(model: Codec, weights: dict[str, Tensor], path: Path) -> None:

@@ -6,13 +6,14 @@ B batch, C channels, H W height and width of a feature map, P = B H W its places
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import compressai.layers
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from codec.layers.bounds import NonNegative
 from codec.layers.mixed_precision import at_least_float32, under_bf16
 
+MIN_BETA, START_OF_GAMMA = 1e-6, 0.1  # CompressAI's
 CACHED_BYTES = 2**20  # of one temporary of a core: several of them stay in its cache of second level
 
 
@@ -81,11 +82,18 @@ def _blocks(maps: Sequence[Tensor], temporaries: Sequence[torch.dtype]) -> Itera
         yield *blocks, *(buffer[: len(blocks[0])] for buffer in buffers)
 
 
-class GDN(compressai.layers.GDN):
+class GDN(nn.Module):
     """Generalised divisive normalisation: x / sqrt(beta + gamma x^2), [B, C, H, W]; inverse multiplies.
 
     Parameters are CompressAI's. Under bf16 autocast what enters and leaves is bf16, the norm float32.
     """
+
+    def __init__(self, channels: int, inverse: bool = False):
+        super().__init__()
+        self.inverse = inverse
+        self.beta_reparam, self.gamma_reparam = NonNegative(MIN_BETA), NonNegative()
+        self.beta = self.beta_reparam.parameter(torch.ones(channels))
+        self.gamma = self.gamma_reparam.parameter(START_OF_GAMMA * torch.eye(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         dtype = torch.bfloat16 if under_bf16(x) else x.dtype

@@ -22,10 +22,10 @@ Distortion = Callable[[Tensor, Tensor], Tensor]
 def bits_per_pixel(likelihoods: Tensor, num_pixels: int) -> Tensor:
     """Estimated rate of each picture in bits per pixel, shape [B].
 
-    likelihoods: [B, C, h, w] in (0, 1]; num_pixels: H * W before padding.
+    likelihoods: [B, C, h, w] or any other [B, …], in (0, 1]; num_pixels: H * W before padding.
     Source: Ballé 2018, eq. 6, the rate term of the loss.
     """
-    return torch.log2(likelihoods).sum(dim=(1, 2, 3)) / -num_pixels
+    return torch.log2(likelihoods).sum(dim=tuple(range(1, likelihoods.ndim))) / -num_pixels
 
 
 def mse_255(x_hat: Tensor, x: Tensor) -> Tensor:

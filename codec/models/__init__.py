@@ -1,7 +1,6 @@
 """The codecs by the names that configs and bundles use."""
 
-import inspect
-
+from codec.models.arguments import checked_arguments
 from codec.models.base import Codec
 from codec.models.hific import HiFiC
 from codec.models.hyperprior import FactorizedPrior, MeanScaleHyperprior, ScaleHyperprior
@@ -20,26 +19,25 @@ MODELS: dict[str, type[Codec]] = {
 }
 
 
-def build_model(name: str, **arguments: int) -> Codec:
+def build_model(name: str, /, **arguments: object) -> Codec:
     """A fresh network of that name.
 
-    Raises UserError for a name or arguments that no model here has.
+    arguments: those of its constructor, whose annotations say of what kind each is: int, float, bool or str.
+    Raises UserError for a name that MODELS does not have, and for arguments that make no network.
     """
     if name not in MODELS:
         raise UserError(f"unknown model '{name}'; expected one of {', '.join(MODELS)}; see conf/model")
-    parameters = inspect.signature(MODELS[name]).parameters
-    for key, value in arguments.items():
-        option = key in parameters and parameters[key].annotation is bool
-        if option and not isinstance(value, bool):
-            raise UserError(f"model argument {key}={value}; expected true or false; set model.{key}")
-        if not option and (type(value) is not int or not 1 <= value <= 4096):
-            raise UserError(f"model argument {key}={value}; expected an integer from 1 to 4096; set model.{key}")
+    checked = checked_arguments(name, MODELS[name], arguments)
     try:
-        return MODELS[name](**arguments)
-    except TypeError as error:
-        raise UserError(
-            f"model {name} does not take {arguments} ({error}); expected the keys of conf/model/{name}.yaml; set those"
-        ) from None
+        model = MODELS[name](**checked)
+    except UserError:
+        raise
+    except (ArithmeticError, AssertionError, RuntimeError, ValueError) as error:  # what layers have against their widths
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"no {name} can be built of {checked} ({reason}); expected other values; see conf/model") from error
+    if not all(parameter.numel() for parameter in model.parameters()):
+        raise UserError(f"no {name} can be built of {checked}: a layer has no weights; expected larger values; see conf/model")
+    return model
 
 
 def model_name(model: Codec) -> str:

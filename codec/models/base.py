@@ -8,13 +8,16 @@ from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from compressai.entropy_models import GaussianConditional
 from torch import Tensor, nn
 
 from codec.entropy.coder import LatentCoder, Noise, RateEstimator
 from codec.entropy.density import FactorizedDensity
+from codec.entropy.gaussian import GaussianPrior
 from codec.layers.regions import Grid, Partition, RegionMap
 from codec.types import CodecOutput
+
+Argument = int | bool | float | str
+"""What a network's constructor may take: what a configuration and a bundle's header can name."""
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
@@ -55,7 +58,7 @@ class Codec(nn.Module):
 
     Subclasses set `stride` (a picture's sides are padded to multiples of it), `latent_stride` and `straight_through`
     (the streams that the decoder gets rounded in training; see RateEstimator), and write `code_latents`. `arguments` is
-    what rebuilds the network: plain integers by name, and true or false for its options.
+    what rebuilds the network: the arguments of the constructor by name, which pass them on to this one.
     """
 
     stride: ClassVar[int]
@@ -64,7 +67,7 @@ class Codec(nn.Module):
     g_a: nn.Module
     g_s: nn.Module
 
-    def __init__(self, **arguments: int):
+    def __init__(self, **arguments: Argument):
         super().__init__()
         self.arguments = arguments
 
@@ -100,7 +103,7 @@ class Codec(nn.Module):
         """The factorized densities with the names of the streams that they code."""
         raise NotImplementedError
 
-    def gaussian_prior(self) -> GaussianConditional | None:
+    def gaussian_prior(self) -> GaussianPrior | None:
         """The prior of the streams that are coded with predicted scales, where there are any."""
         return None
 
@@ -144,13 +147,13 @@ class HyperpriorCodec(Codec):
     """
 
     entropy_bottleneck: FactorizedDensity  # of z
-    gaussian_conditional: GaussianConditional  # of y
+    gaussian_conditional: GaussianPrior  # of y
     h_a: nn.Module
 
     def densities(self) -> Iterator[tuple[str, FactorizedDensity]]:
         yield "z", self.entropy_bottleneck
 
-    def gaussian_prior(self) -> GaussianConditional:
+    def gaussian_prior(self) -> GaussianPrior:
         return self.gaussian_conditional
 
     def hyper_analysis(self, y: Tensor) -> Tensor:

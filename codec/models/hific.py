@@ -6,11 +6,11 @@ M = 220, nine residual blocks.
 
 import math
 
-from compressai.entropy_models import GaussianConditional
 from torch import Tensor, nn
 
 from codec.entropy.coder import LatentCoder
 from codec.entropy.density import FactorizedDensity
+from codec.entropy.gaussian import GaussianPrior
 from codec.layers.channel_norm import ChannelNorm
 from codec.layers.mixed_precision import Conv2d, PictureConv2d
 from codec.layers.regions import Partition
@@ -92,7 +92,7 @@ class HiFiC(HyperpriorCodec):
         self.h_mean_s = hyper_synthesis(N, M)
         self.h_scale_s = hyper_synthesis(N, M)
         self.entropy_bottleneck = FactorizedDensity(N, filters=(3, 3, 3))
-        self.gaussian_conditional = GaussianConditional(None)
+        self.gaussian_conditional = GaussianPrior()
         for network in (self.g_a, self.g_s):
             network.apply(_start_as_keras)
         for network in (self.h_a, self.h_mean_s, self.h_scale_s):

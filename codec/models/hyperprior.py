@@ -7,11 +7,11 @@ B batch, N filters, M latent channels, h w = H/16 W/16.
 from collections.abc import Iterator
 
 import torch
-from compressai.entropy_models import GaussianConditional
 from torch import Tensor, nn
 
 from codec.entropy.coder import LatentCoder
 from codec.entropy.density import FactorizedDensity
+from codec.entropy.gaussian import GaussianPrior
 from codec.layers.gdn import GDN
 from codec.layers.mixed_precision import Conv2d, ConvTranspose2d, PictureConv2d, PictureConvTranspose2d
 from codec.layers.regions import Partition
@@ -62,7 +62,8 @@ class FactorizedPrior(Codec):
     def code_latents(
         self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], partition: Partition | None = None
     ) -> Latents:
-        return Latents(coder.factorized("y", y, (self.arguments["M"], *size), self.entropy_bottleneck))
+        shape = (self.entropy_bottleneck.channels, *size)
+        return Latents(coder.factorized("y", y, shape, self.entropy_bottleneck))
 
 
 class ScaleHyperprior(HyperpriorCodec):
@@ -85,7 +86,7 @@ class ScaleHyperprior(HyperpriorCodec):
         # The closing ReLU is the paper's and CompressAI's; TFC's code has none.
         self.h_s = nn.Sequential(deconv(N, N), nn.ReLU(), deconv(N, N), nn.ReLU(), conv(N, M, 3, 1), nn.ReLU())
         self.entropy_bottleneck = FactorizedDensity(N)
-        self.gaussian_conditional = GaussianConditional(None)
+        self.gaussian_conditional = GaussianPrior()
 
     def code_latents(
         self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], partition: Partition | None = None

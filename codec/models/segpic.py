@@ -5,11 +5,11 @@ B batch, N filters, M latent channels, K regions, H W height and width of the pi
 
 from collections.abc import Iterator
 
-from compressai.entropy_models import GaussianConditional
 from torch import Tensor, nn
 
 from codec.entropy.coder import LatentCoder
 from codec.entropy.density import FactorizedDensity
+from codec.entropy.gaussian import GaussianPrior
 from codec.entropy.slices import ChannelContext, code_y
 from codec.layers.gdn import GDN
 from codec.layers.mixed_precision import PictureConv2d
@@ -88,7 +88,8 @@ class SegPIC(HyperpriorCodec):
     def __init__(self, N: int, M: int, grid: int = 4, attention: bool = True, context: bool = True, inverse_gdn: bool = False):
         super().__init__(N=N, M=M, grid=grid, attention=attention, context=context, inverse_gdn=inverse_gdn)
         check_widths(N, M)
-        check_grid(self.grid)
+        self._grid = Grid(grid, grid)
+        check_grid(self._grid)
         picture = N // 6  # channels before the picture: 32 as published, where the paper's figure has 3
         self.g_a1 = nn.Sequential(
             _down(PictureConv2d(3, N, 5, 2, padding=2)), _down(conv(N, N)), *attention_blocks(attention, N, LARGE_WINDOW)
@@ -106,11 +107,11 @@ class SegPIC(HyperpriorCodec):
         self.h_a, self.h_mean_s, self.h_scale_s = hyper_analysis(N, M), hyper_synthesis(N, M), hyper_synthesis(N, M)
         self.context = ChannelContext(M) if context else None
         self.entropy_bottleneck = FactorizedDensity(N)
-        self.gaussian_conditional = GaussianConditional(None)
+        self.gaussian_conditional = GaussianPrior()
 
     @property
     def grid(self) -> Grid:
-        return Grid(self.arguments["grid"], self.arguments["grid"])
+        return self._grid
 
     def transforms(self) -> list[nn.Module]:
         return [self.g_a1, self.g_a2, self.g_s0, self.g_s1]

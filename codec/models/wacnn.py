@@ -4,11 +4,11 @@ B batch, N filters, M latent channels, h w = H/16 W/16. The published widths are
 from them in proportion.
 """
 
-from compressai.entropy_models import GaussianConditional
 from torch import Tensor, nn
 
 from codec.entropy.coder import LatentCoder
 from codec.entropy.density import FactorizedDensity
+from codec.entropy.gaussian import GaussianPrior
 from codec.entropy.slices import ChannelContext, code_y
 from codec.layers.attention import HEADS, AttentionBlock
 from codec.layers.gdn import GDN
@@ -95,7 +95,7 @@ class WACNN(HyperpriorCodec):
         self.h_a, self.h_mean_s, self.h_scale_s = hyper_analysis(N, M), hyper_synthesis(N, M), hyper_synthesis(N, M)
         self.context = ChannelContext(M) if context else None
         self.entropy_bottleneck = FactorizedDensity(N)
-        self.gaussian_conditional = GaussianConditional(None)
+        self.gaussian_conditional = GaussianPrior()
 
     def code_latents(
         self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], partition: Partition | None = None

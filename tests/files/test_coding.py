@@ -2,8 +2,10 @@
 
 import json
 import random
+import resource
 import subprocess
 import sys
+import time
 import zlib
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 import torch
 from conftest import MODEL_NAMES, live_codec, picture
 
-from codec.files.bundle import load_bundle, save_bundle
+from codec.files.bundle import FORMAT, load_bundle, save_bundle
 from codec.files.coding import decode, decode_latents, encode, estimated_bits
 from codec.types import UserError
 
@@ -148,6 +150,26 @@ def test_a_bundle_has_the_rights_of_other_files(bundles, tmp_path):
     assert (bundles / "factorized.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
+@pytest.mark.parametrize(
+    "model, arguments",
+    [("mean_scale", {"N": 65536, "M": 65536}), ("mean_scale", {"N": 4096, "M": 4096}), ("mean_scale", {"N": 10**9, "M": 12}),
+     ("hific", {"N": 8, "M": 12, "C": 60, "num_blocks": 65536}), ("hific", {"N": 8, "M": 12, "C": 60, "num_blocks": 10**9}),
+     ("wacnn", {"N": 24 * 2000, "M": 40 * 1000}), ("segpic", {"N": 24 * 2000, "M": 40 * 1000})],
+)  # fmt: skip
+def test_no_arguments_build_more_than_the_file_has_weights_for(tmp_path, model, arguments):
+    """In a file of a few hundred bytes, whose widest tensor holds nothing."""
+    from safetensors.torch import save_file
+
+    core = {"format": FORMAT, "model": model, "arguments": arguments, "scale_rule": "nearest"}
+    tensors = {"weights.g_a.0.weight": torch.zeros(65536, 0)}
+    save_file(tensors, tmp_path / "b.safetensors", {"codec": json.dumps(core), "facts": "{}"})
+    begun, peak = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match="damaged"):
+        load_bundle(tmp_path / "b.safetensors")
+    assert time.perf_counter() - begun < 2
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 2**18  # KiB
+
+
 def test_a_bundle_is_read_with_care(bundles, tmp_path):
     from safetensors import safe_open
     from safetensors.torch import save_file
@@ -168,7 +190,8 @@ def test_a_bundle_is_read_with_care(bundles, tmp_path):
 
     assert "newer codec" in damaged(core | {"format": 99})
     assert "unknown model" in damaged(core | {"model": "os.system"})
-    assert "damaged" in damaged(core | {"arguments": {"N": 4096, "M": 4096}})
+    assert "damaged" in damaged(core | {"arguments": {"N": 8, "M": 12, "depth": 2}})
+    assert "damaged" in damaged(core | {"arguments": {"N": 8, "M": 12, "name": 2}})
     assert "does not fit" in damaged(core | {"model": "hyperprior"})
     counts = tensors["tables.gaussian.counts"].clone()
     counts.view(torch.int16)[0] += 1

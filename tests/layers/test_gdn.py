@@ -12,7 +12,7 @@ def layers(inverse, channels=6):
     own, plain = GDN(channels, inverse=inverse), compressai.layers.GDN(channels, inverse=inverse)
     with torch.no_grad():
         own.gamma.add_(torch.rand_like(own.gamma) * 0.05)
-    plain.load_state_dict(own.state_dict())
+    plain.load_state_dict(plain.state_dict() | own.state_dict())
     return own, plain
 
 
@@ -21,6 +21,13 @@ def gradients(layer, x, upstream):
     result = layer(leaf)
     result.backward(upstream)
     return [result.detach(), leaf.grad, layer.gamma.grad, layer.beta.grad]
+
+
+def test_it_starts_as_compressais():
+    own, plain = GDN(6), compressai.layers.GDN(6)
+    assert [name for name, _ in own.named_parameters()] == list(own.state_dict()) == ["beta", "gamma"]
+    for name, parameter in plain.named_parameters():
+        assert torch.equal(getattr(own, name), parameter)
 
 
 @pytest.mark.parametrize("inverse", [False, True])

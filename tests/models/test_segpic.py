@@ -177,7 +177,7 @@ def test_inverse_gdn_is_a_setting():
 @pytest.mark.parametrize(
     "arguments, words",
     [({"N": 25, "M": 40}, "multiples"), ({"N": 24, "M": 44}, "multiples"), ({"N": 24, "M": 40, "grid": 256}, "255"),
-     ({"N": 24, "M": 40, "attention": 1}, "true or false"), ({"N": True, "M": 40}, "an integer")],
+     ({"N": 24, "M": 40, "attention": 1}, "true or false"), ({"N": True, "M": 40}, "a whole number")],
 )  # fmt: skip
 def test_arguments_that_fit_no_network_are_one_error(arguments, words):
     with pytest.raises(UserError, match=words):
