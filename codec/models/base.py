@@ -56,11 +56,13 @@ class Latents(NamedTuple):
 class Codec(nn.Module):
     """A learned codec: analysis to a latent, one pass over the latents, synthesis from what that pass returns.
 
-    Subclasses set `stride` (a picture's sides are padded to multiples of it), `latent_stride` and `straight_through`
-    (the streams that the decoder gets rounded in training; see RateEstimator), and write `code_latents`. `arguments` is
-    what rebuilds the network: the arguments of the constructor by name, which pass them on to this one.
+    Subclasses set `name` (what configurations and bundles call them), `stride` (a picture's sides are padded to multiples
+    of it), `latent_stride` and `straight_through` (the streams that the decoder gets rounded in training; see
+    RateEstimator), and write `code_latents` and `densities`. `arguments` is what rebuilds the network: the arguments of the
+    constructor by name, which pass them on to this one.
     """
 
+    name: ClassVar[str]
     stride: ClassVar[int]
     latent_stride: ClassVar[int] = 16
     straight_through: ClassVar[Collection[str]] = ()
