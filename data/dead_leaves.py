@@ -24,7 +24,7 @@ SIDES = 5  # of a polygon
 
 
 @dataclass(frozen=True)
-class Leaves:
+class Arrangement:
     """Leaves as they lie: owner int32 [S, S] names the leaf that shows; the rest is by leaf, bottom first.
 
     coordinates: float32 [2, S, S], rows and columns of the plane that the leaves were cut in, bent in the picture's.
@@ -95,7 +95,7 @@ def _place(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray,
     return centre[:, order], radius[order], family[order]
 
 
-def grow(rng: np.random.Generator, size: int) -> Leaves:
+def grow(rng: np.random.Generator, size: int) -> Arrangement:
     """Leaves on an S x S picture; leaf 0 is the ground."""
     plane = _bent_plane(rng, size)
     centre, radius, family = _place(rng, size)
@@ -113,7 +113,7 @@ def grow(rng: np.random.Generator, size: int) -> Leaves:
         cos, sin = turn[:, leaf]
         owner[window][_cut(rng, cos * x + sin * y, cos * y - sin * x)] = leaf + 1
     ground = np.full((2, 1), size / 2)
-    return Leaves(
+    return Arrangement(
         owner,
         plane,
         np.concatenate([ground, centre], axis=1).astype(np.float32),
@@ -136,7 +136,7 @@ def _fields(rng: np.random.Generator, size: int) -> np.ndarray:
     return np.stack([(field - field.mean()) / field.std() for field in made])
 
 
-def _colours(rng: np.random.Generator, leaves: Leaves) -> np.ndarray:
+def _colours(rng: np.random.Generator, leaves: Arrangement) -> np.ndarray:
     """Colour of each leaf [3, K], the logarithm of linear light.
 
     As in photographs, brightness varies far more than hue, hue most from blue to orange, and green is commoner than
@@ -152,7 +152,7 @@ def _colours(rng: np.random.Generator, leaves: Leaves) -> np.ndarray:
     return palette[:, of_family[leaves.family]] + cast + 0.2 * rng.standard_normal(len(leaves.radius))
 
 
-def paint(rng: np.random.Generator, leaves: Leaves) -> np.ndarray:
+def paint(rng: np.random.Generator, leaves: Arrangement) -> np.ndarray:
     """The logarithm of the light that each leaf sends, float32 [3, S, S]: colour, shading, texture, stripes."""
     size, count, families = len(leaves.owner), len(leaves.radius), int(leaves.family.max()) + 1
     kind = rng.random(families)[leaves.family]

@@ -59,7 +59,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _whole(line: str) -> dict[str, Any] | None:
-    """What a line holds; None of a part of one, behind which another process may have gone on."""
+    """What a line holds; None of a part of one, after which another process may have gone on."""
     try:
         return json.loads(line) if line.endswith("\n") else None
     except ValueError:

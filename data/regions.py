@@ -101,7 +101,7 @@ def grid_map(height: int, width: int, rows: int, cols: int) -> Tensor:
     return row[:, None] * cols + column
 
 
-class Grid:
+class GridRegions:
     """Regions without a map: the same grid on each crop, as SegPIC trains and codes without masks (4 x 4)."""
 
     def __init__(self, rows: int, cols: int):

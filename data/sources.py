@@ -18,7 +18,7 @@ from data.crops import draw_window, random_crop, smallest
 from data.dead_leaves import DeadLeaves
 from data.images import PictureCache, audit, list_images, read_image
 from data.map_making import make_missing_maps, with_regions
-from data.regions import ExactRegions, Grid, RegionSource, map_path, read_map
+from data.regions import ExactRegions, GridRegions, RegionSource, map_path, read_map
 
 # Photographs that scikit-image ships (no download); their origin and licences: skimage.data's documentation.
 PHOTOGRAPHS = {
@@ -70,7 +70,7 @@ def _check_regions(regions: object | None, source: str, kinds: Mapping[str, type
 class Photographs:
     """Crops of picture files, each crop at one of `scales`; the pictures decoded last are kept, up to 256 MiB."""
 
-    def __init__(self, paths: Sequence[Path], scales: Sequence[float] = (1.0,), regions: Grid | None = None):
+    def __init__(self, paths: Sequence[Path], scales: Sequence[float] = (1.0,), regions: GridRegions | None = None):
         if any(not 0 < scale <= 1 for scale in scales) or not len(scales):
             raise UserError(f"scales={list(scales)}; expected numbers above 0 and up to 1; set data.sources.*.scales")
         self.scales = list(scales)
@@ -116,14 +116,20 @@ class Folder(Photographs):
     """
 
     def __init__(
-        self, root: str | Path, min_side: int, scales: Sequence[float] = (1.0,), regions: RegionSource | Grid | None = None
+        self,
+        root: str | Path,
+        min_side: int,
+        scales: Sequence[float] = (1.0,),
+        regions: RegionSource | GridRegions | None = None,
     ):
-        _check_regions(regions, "a folder of pictures", {"coco_panoptic": RegionSource, "sam": RegionSource, "grid": Grid})
+        _check_regions(
+            regions, "a folder of pictures", {"coco_panoptic": RegionSource, "sam": RegionSource, "grid": GridRegions}
+        )
         self.root, self.min_side = Path(root), min_side
         self.region_source = regions if isinstance(regions, RegionSource) else None
         self._maps = None if self.region_source is None else self.region_source.maps
         paths = list_images(self.root)
-        grid = regions if isinstance(regions, Grid) else None
+        grid = regions if isinstance(regions, GridRegions) else None
         super().__init__(audit(paths, min_side) if self._maps is None else paths, scales, grid)
 
     @property
@@ -179,11 +185,11 @@ class Folder(Photographs):
         return window.cut_image(image), window.cut_map(ids)
 
 
-class Shipped(Photographs):
+class SkimagePhotographs(Photographs):
     """Crops of the photographs that scikit-image ships and the test set leaves out."""
 
-    def __init__(self, scales: Sequence[float] = (1.0,), regions: Grid | None = None):
-        _check_regions(regions, "the photographs that ship", {"grid": Grid})
+    def __init__(self, scales: Sequence[float] = (1.0,), regions: GridRegions | None = None):
+        _check_regions(regions, "the photographs that ship", {"grid": GridRegions})
         super().__init__(photograph_paths("train"), scales, regions)
 
 
@@ -193,8 +199,8 @@ class Leaves(DeadLeaves):
     regions: None, a grid on each crop, or the exact map of the leaves.
     """
 
-    def __init__(self, num_pictures: int, size: int, seed: int, regions: ExactRegions | Grid | None = None):
-        _check_regions(regions, "dead leaves", {"dead_leaves": ExactRegions, "grid": Grid})
+    def __init__(self, num_pictures: int, size: int, seed: int, regions: ExactRegions | GridRegions | None = None):
+        _check_regions(regions, "dead leaves", {"dead_leaves": ExactRegions, "grid": GridRegions})
         super().__init__(num_pictures, size, seed)
         self._regions = regions
         self._cache = PictureCache()
@@ -211,7 +217,7 @@ class Leaves(DeadLeaves):
         return random_crop(image, side, (1.0,), rng)
 
     def crop_with_regions(self, index: int, side: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        if isinstance(self._regions, Grid):
+        if isinstance(self._regions, GridRegions):
             return self.crop(index, side, rng), self._regions.crop_map(side)
         image, ids = self._cache.get(index), self._cache.get(("map", index))
         if image is None or ids is None:

@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from codec.optim.optimizers import MuonAdam
@@ -46,6 +47,14 @@ def recipe(shared: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def configured(*words: str, command: str = "train") -> DictConfig:
+    """The configuration that a command's words ask for."""
+    from codec.config.compose import composed, configurations
+
+    with configurations():
+        return composed(command, words)[0]
 
 
 def picture(height: int, width: int, seed: int = 0) -> Tensor:

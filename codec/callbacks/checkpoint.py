@@ -22,7 +22,7 @@ class SaveCheckpoints(Callback):
     """`last.ckpt` every `every` steps, at validations, at the end and where a run is stopped; `best.ckpt` at the lowest
     val/loss.
 
-    Where a validation falls on a step, the checkpoint is written behind it, with what the validation changed (the
+    Where a validation falls on a step, the checkpoint is written after it, with what the validation changed (the
     plateau's count); Lightning's own callback writes before it, and a resumed run would skip that validation.
     So a run can go on exactly from these two places only, and Ctrl-C and SIGTERM wait for the next of them; an error
     leaves the checkpoint before it. A file gets its name once it is whole: a kill leaves the one before, too.
@@ -55,7 +55,7 @@ class SaveCheckpoints(Callback):
             raise KeyboardInterrupt  # Ctrl-C again: at once, with the checkpoint that is there
         self._signal = number
         if is_first_rank():
-            os.write(2, b"\nstopping behind this step (Ctrl-C again: at once)\n")  # print is not safe in a handler
+            os.write(2, b"\nstopping after this step (Ctrl-C again: at once)\n")  # print is not safe in a handler
 
     def _stop_asked(self, trainer: lightning.Trainer) -> bool:
         """Whether a signal came in; several ranks ask each other where a step is logged, since it costs a wait."""

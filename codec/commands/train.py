@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from codec.config.build import log_finished, train
+from codec.config.build import build_training, log_finished
 from codec.config.command_line import Words
 from codec.config.compose import composed, plain
 from codec.config.identity import identity, run_path
@@ -22,7 +22,6 @@ from codec.report.of_run import finish_run, is_measured, show_run
 from codec.runs.folder import RunFolder
 from codec.runs.slurm import check_tasks
 from codec.runs.tracking import is_first_rank
-from codec.training.machine import told_load
 from codec.training.settings import check_settings
 from codec.types import UserError
 
@@ -68,17 +67,16 @@ def _run(cfg: DictConfig, choices: Mapping[str, Any]) -> float | None:
     measurement = load_asked(cfg, test_set)  # missing pictures and files are found now, not after the training
     if cfg.first_stage is not None and cfg.init_from is None and not folder.bundle.exists():
         cfg.init_from = str(_first_stage(cfg))
+    training = None if folder.bundle.exists() else build_training(cfg, config, folder)
     if not is_first_rank():
-        if not folder.bundle.exists():
-            train(cfg, config, folder)
+        if training is not None:
+            training.fit()
         return None
     with folder.claim(config, who) as claim:
         if claim.told:
             print(claim.told)
-        if not folder.bundle.exists():
-            if line := told_load():
-                print(line)
-            train(cfg, config, folder, claim)
+        if training is not None:
+            training.run(claim)
         claim.finish(finish_run(folder, measurement, cfg.target_bpp))
     print(f"codec    {folder.bundle}\nlog      {folder.metrics_file}")
     return folder.facts().get("val_loss")

@@ -1,6 +1,6 @@
 """The parts of a training, built as its configuration says."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,6 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from codec.callbacks.checkpoint import SaveCheckpoints
-from codec.callbacks.state import TellState
-from codec.files.bundle import save_bundle
 from codec.losses.base import Loss
 from codec.models import Codec, build_model
 from codec.models.discriminator import Discriminator
@@ -24,17 +22,15 @@ from codec.models.linear_start import start_as_transform_codec
 from codec.modules.adversarial import AdversarialModule
 from codec.modules.base import CodecModule
 from codec.modules.rate_distortion import RateDistortionModule
-from codec.runs.claim import Claim
 from codec.runs.folder import RunFolder
 from codec.runs.tracking import MetricsCsv, log_again
-from codec.training.fit import fit
+from codec.training.fit import Training
 from codec.training.precision import choose_precision
 from codec.training.start import choose_init, find_start, start_from
 from codec.types import UserError
 from data.module import ImageDataModule
 
 START_CROPS = 128  # pictures from which init=pca takes its components
-TOLD = ("experiment_name", "model", "steps", "seed", "target_bpp")  # in the bundle; no paths: a bundle travels
 COMPILE_PAYS = 5000  # steps: compiling costs a minute or two and then saves about a third of a step
 
 
@@ -100,19 +96,14 @@ def log_finished(cfg: DictConfig, folder: RunFolder, config: Mapping[str, Any]) 
             print(f"logged   {folder.metrics_file} to {name}")
 
 
-def build_trainer(
-    cfg: DictConfig, folder: RunFolder, loggers: list[Logger], extra: Sequence[lightning.Callback] = ()
-) -> lightning.Trainer:
-    """Lightning's trainer; what it has against the settings is the user's to mend.
-
-    extra: callbacks beside those of conf/callbacks.
-    """
+def build_trainer(cfg: DictConfig, folder: RunFolder, loggers: list[Logger]) -> lightning.Trainer:
+    """Lightning's trainer; what it has against the settings is the user's to mend."""
     parts = 1 if cfg.adversarial is not None else cfg.trainer.accumulate_grad_batches  # see build_data
     instead: dict[str, Any] = {"accumulate_grad_batches": parts}
     if cfg.trainer.strategy == "auto" and cfg.trainer.devices not in (1, "1"):
         # Its buffers are constants, and ranks with unlike numbers of validation pictures would wait for each other.
         instead["strategy"] = DDPStrategy(broadcast_buffers=False)
-    callbacks = [*(instantiate(callback) for callback in cfg.callbacks.values()), *extra]
+    callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
     callbacks.append(SaveCheckpoints(folder.checkpoints, cfg.save_every))
     if cfg.ema is not None:
         callbacks.append(EMAWeightAveraging(decay=cfg.ema, use_buffers=False))
@@ -139,23 +130,11 @@ def build_trainer(
         raise UserError(f"{given}: {error}; expected what Lightning takes, on devices that this machine has") from error
 
 
-def train(cfg: DictConfig, config: Mapping[str, Any], folder: RunFolder, claim: Claim | None = None) -> None:
-    """Fit the codec of `cfg`, from where the folder's last checkpoint left it, and export it.
+def build_training(cfg: DictConfig, config: Mapping[str, Any], folder: RunFolder) -> Training:
+    """All parts of the training of `cfg`; config: the same, resolved, as plain values.
 
-    config: the same, resolved, as plain values. claim: of the first rank, which alone writes.
+    Raises UserError for parts that do not fit, before the folder is there.
     """
     data = build_data(cfg)
     module = build_module(cfg, data, folder)
-    loggers = build_loggers(cfg, folder, config)
-    trainer = build_trainer(cfg, folder, loggers, [] if claim is None else [TellState(claim)])
-    if claim is not None:
-        folder.update_facts(logged_to=list(cfg.logger))
-    fit(trainer, module, data, folder)
-    if claim is None:
-        return
-    if "val/loss" in trainer.callback_metrics:
-        folder.update_facts(val_loss=float(trainer.callback_metrics["val/loss"]))
-    facts: dict[str, Any] = {"config": {key: config[key] for key in TOLD}}
-    if module.loss.measured_with is not None:
-        facts["trained_with"] = module.loss.measured_with
-    save_bundle(folder.bundle, module.codec, facts, half=True)
+    return Training(build_trainer(cfg, folder, build_loggers(cfg, folder, config)), module, data, folder, config)

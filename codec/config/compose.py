@@ -64,9 +64,19 @@ def composed(command: str, overrides: Sequence[str]) -> tuple[DictConfig, Mappin
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"{' '.join(str(error).split())}; see the keys with: codec {command} --cfg job") from None
     choices = dict(cfg.hydra.runtime.choices)
+    if command == "train" and not elsewhere:
+        _check_profile(choices)
     with open_dict(cfg):
         del cfg["hydra"]
     return cfg, choices
+
+
+def _check_profile(choices: Mapping[str, Any]) -> None:
+    """Raise UserError for a profile of an experiment without sizes for it: it would get the paper's in silence."""
+    profile, experiment = choices.get("profile"), choices.get("experiment")
+    sized = GlobalHydra.instance().config_loader().get_group_options("sizes/tiny")
+    if profile is not None and experiment not in sized:
+        raise UserError(f"profile={profile} of {experiment or 'the default run'}, which has one size; leave profile out")
 
 
 def each_point(command: str, asked: Words) -> Iterator[DictConfig]:

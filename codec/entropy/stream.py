@@ -168,9 +168,9 @@ class SymbolReader:
         return np.where(magnitudes & 1, -1 - magnitudes // 2, magnitudes // 2 + ends)
 
     def finish(self) -> None:
-        """Raises UserError where the payload goes on behind its last symbol, by two words or more.
+        """Raises UserError where the payload goes on after its last symbol, by two words or more.
 
         One word more cannot be told from the coder's own state; the file's checksum sees it.
         """
         if not self._decoder.maybe_exhausted():
-            raise UserError("the file is damaged: its payload goes on behind its last symbol; get the file again")
+            raise UserError("the file is damaged: its payload goes on after its last symbol; get the file again")

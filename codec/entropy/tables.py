@@ -1,7 +1,7 @@
 """Integer probability tables of the range coder, and which table codes which symbol.
 
 T tables, n entries of one table, C channels. A table covers the symbols offset .. offset + n - 2; its last entry is the
-escape, behind which the symbol itself follows.
+escape, after which the symbol itself follows.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ TAIL_MASS = 1e-9  # CompressAI's: the support of a table holds all but this
 class Tables:
     """Ragged tables.
 
-    counts: uint16, the tables one behind the other; each sums to 2^16. lengths: int32 [T], entries with the escape;
+    counts: uint16, the tables one after the other; each sums to 2^16. lengths: int32 [T], entries with the escape;
     offsets: int32 [T], the symbol of the first entry.
     Raises UserError where that does not hold: bundles come from anywhere, and the coder aborts on a bad table.
     """

@@ -52,7 +52,7 @@ def encode(bundle: Bundle, image: Tensor, grid: Grid | None = None) -> Encoded:
     Raises UserError for a picture that no file holds, where a latent is not finite or beyond 32-bit integers, and for a grid
     that the codec has no use for.
     """
-    check_size(image.size(-2), image.size(-1))  # before minutes of work, not behind them
+    check_size(image.size(-2), image.size(-1))  # before minutes of work, not after them
     model = bundle.model
     if grid is not None and model.grid is None:
         raise UserError(f"a grid of {grid.rows}x{grid.cols} for {bundle.header['model']}, which has no regions; give none")

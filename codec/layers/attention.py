@@ -82,7 +82,7 @@ class WindowAttention(nn.Module):
         return ACROSS_BORDERS * (parts[:, :, None] != parts[:, None])[:, None].to(self.bias_table)
 
     def _bands(self, length: int, device: torch.device) -> Tensor:
-        """int64 [length]: 0, and 1 and 2 for the last window's positions before and behind the wrapped border."""
+        """int64 [length]: 0, and 1 and 2 for the last window's positions before and after the wrapped border."""
         place = torch.arange(length, device=device)
         return (place >= length - self.side).long() + (place >= length - self.shift).long()
 

@@ -85,7 +85,7 @@ class _BiasGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, bias: Tensor) -> Tensor:
-        ctx.mark_dirty(x)  # so that it is no view, of which no layer behind could change values in place
+        ctx.mark_dirty(x)  # so that it is no view, of which no layer after it could change values in place
         return x
 
     @staticmethod

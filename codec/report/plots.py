@@ -32,11 +32,10 @@ def write_rd_plot(learned: Sequence[Results], classical: Sequence[Results], path
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7.2, 5), dpi=150, layout="constrained")
-    for other in classical:
-        if curve := other.curve():  # a lossless codec has no quality to show
-            axes.plot(*np.array(curve).T, "-", marker=".", linewidth=1.2, alpha=0.8, label=other.name)
-    for name, published in published_curves(learned[0].dataset).items():
-        axes.plot(*np.array(published).T, "--", linewidth=1, alpha=0.8, label=f"{name}, published")
+    for other in filter(Results.curve, classical):  # a lossless one has none
+        axes.plot(*np.array(other.curve()).T, "-", marker=".", linewidth=1.2, alpha=0.8, label=other.name)
+    for name, curve in published_curves(learned[0].dataset).items():
+        axes.plot(*np.array(curve).T, "--", linewidth=1, alpha=0.8, label=f"{name}, published")
     by_name: dict[str, list[tuple[float, float, str]]] = {}
     for result in learned:
         if not result.curve():

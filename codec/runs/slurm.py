@@ -44,7 +44,7 @@ def requeue() -> None:
 
 
 def requeue_on_signal() -> None:
-    """Go back into the queue at SIGUSR1 at once, where there is nothing to save: before the training and behind it."""
+    """Go back into the queue at SIGUSR1 at once, where there is nothing to save: before the training and after it."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         if os.environ.get("SLURM_PROCID", "0") == "0":

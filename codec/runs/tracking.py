@@ -28,7 +28,7 @@ class MetricsCsv(Logger):
     """The authoritative log: one row a logged step, `step` counting batches, on the disk as soon as it is logged.
 
     Lightning's CSVLogger deletes the file of the run that it resumes, holds 100 rows back, and gives the validation of
-    a step a row of its own. Here a resumed run goes on in the same file, without the rows behind the step that it
+    a step a row of its own. Here a resumed run goes on in the same file, without the rows after the step that it
     resumes from, since it will write those again.
     """
 
@@ -68,7 +68,7 @@ class MetricsCsv(Logger):
 
     @rank_zero_only
     def cut_after(self, step: int) -> None:
-        """Forget rows behind `step`: a run that goes on from there writes them again."""
+        """Forget rows after `step`: a run that goes on from there writes them again."""
         self._rewrite([row for row in self._rows() if int(row["step"]) <= step])
 
     @rank_zero_only
@@ -97,7 +97,7 @@ class WandbRun(Logger):
 
     Lightning's WandbLogger has an axis of its own beside ours, and never ends a run, so that the points of a sweep in
     one process would all land in the first. Without a network each start leaves a folder of its own below
-    `<run_dir>/wandb`, all with the same id; rows behind a checkpoint then stand in two of them, with equal values.
+    `<run_dir>/wandb`, all with the same id; rows after a checkpoint then stand in two of them, with equal values.
     offline: True, or WANDB_MODE=offline in the environment. config: the resolved configuration, as plain values.
     """
 
@@ -162,7 +162,7 @@ class WandbRun(Logger):
 
             self._run.finish(exit_code=1 if status == "failed" else 0)
             self._run = None
-            wandb.teardown()  # W&B's service writes the end of its file behind `finish`: whole when the service has ended
+            wandb.teardown()  # W&B's service writes the end of its file after `finish`: whole when the service has ended
 
 
 def log_picture(loggers: Sequence[Logger], name: str, picture: Tensor, caption: str, step: int) -> None:

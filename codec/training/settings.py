@@ -48,6 +48,20 @@ def value_at(config: Mapping[str, Any], key: str) -> Any:
 
 def check_settings(config: Mapping[str, Any]) -> None:
     """Raise UserError for numbers, words and paths of a resolved training configuration that cannot be meant."""
+    _check_numbers(config)
+    for key, words in WORDS.items():
+        if config[key] not in words:
+            expected = ", ".join(str(word).lower() for word in words)
+            raise UserError(f"{key}={config[key]}; expected one of {expected}; set {key}")
+    for key in PATHS:
+        if not isinstance(value := value_at(config, key), str | None):
+            raise UserError(f"{key}={value} is no path; expected one; put quotes inside quotes: '{key}=\"{value}\"'")
+    for key in config["trainer"].keys() & OURS.keys():
+        raise UserError(f"trainer.{key} is not set there; expected {OURS[key]}; set that")
+    _check_lmbda(config)
+
+
+def _check_numbers(config: Mapping[str, Any]) -> None:
     for key in COUNTS:
         if type(value := value_at(config, key)) is not int or value < 1:
             raise UserError(f"{key}={value}; expected a whole number, at least 1; set {key}")
@@ -59,16 +73,11 @@ def check_settings(config: Mapping[str, Any]) -> None:
     ema = config["ema"]
     if ema is not None and not (isinstance(ema, float) and 0 < ema < 1):
         raise UserError(f"ema={ema}; expected null, or a number between 0 and 1 such as 0.999; set ema")
-    for key, words in WORDS.items():
-        if config[key] not in words:
-            expected = ", ".join(str(word).lower() for word in words)
-            raise UserError(f"{key}={config[key]}; expected one of {expected}; set {key}")
-    for key in PATHS:
-        if not isinstance(value := value_at(config, key), str | None):
-            raise UserError(f"{key}={value} is no path; expected one; put quotes inside quotes: '{key}=\"{value}\"'")
-    for key in config["trainer"].keys() & OURS.keys():
-        raise UserError(f"trainer.{key} is not set there; expected {OURS[key]}; set that")
-    _check_lmbda(config)
+    parts, epoch = value_at(config, "trainer.accumulate_grad_batches"), value_at(config, "trainer.limit_train_batches")
+    if isinstance(epoch, int) and epoch % parts:
+        raise UserError(
+            f"trainer.limit_train_batches={epoch} with accumulate_grad_batches={parts}; expected whole steps; set a multiple"
+        )
 
 
 def _check_lmbda(config: Mapping[str, Any]) -> None:

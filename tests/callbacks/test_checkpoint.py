@@ -21,7 +21,7 @@ STEPS = 10
 
 
 class Signals(lightning.Callback):
-    """Raises signals in the step that makes `step`, or in the validation behind it."""
+    """Raises signals in the step that makes `step`, or in the validation after it."""
 
     def __init__(self, step: int, numbers: Sequence[signal.Signals], in_validation: bool = False):
         self.step, self.numbers, self.in_validation = step, numbers, in_validation
@@ -66,11 +66,11 @@ def straight(tmp_path_factory):
     [
         (signal.SIGINT, 3, False, 3),
         (signal.SIGTERM, VAL_EVERY, False, VAL_EVERY),
-        (signal.SIGINT, VAL_EVERY, True, VAL_EVERY + 1),  # noticed behind the next step
+        (signal.SIGINT, VAL_EVERY, True, VAL_EVERY + 1),  # noticed after the next step
         (signal.SIGTERM, 2 * SAVE_EVERY - 1, False, 2 * SAVE_EVERY - 1),
     ],
 )
-def test_a_signal_stops_behind_a_step_and_the_run_goes_on_exactly(
+def test_a_signal_stops_after_a_step_and_the_run_goes_on_exactly(
     tmp_path, straight, capfd, number, step, in_validation, stops_at
 ):
     before = signal.getsignal(signal.SIGINT)  # ignored, where a script started the tests in the background

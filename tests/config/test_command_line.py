@@ -43,11 +43,14 @@ def shown(capsys, *words):
         ("ckpt_path=x", "the same command again, which resumes"),
         ("resume=true", "the same command again, which resumes"),
         ("seed=1,2", "reads as several values; expected one; say -m"),
-        ("data.root=[x]", "is no path"),
+        ("data=folder data.root=[x]", "is no path"),
         ("steps", "steps is no override; expected key=value"),
         ("--resume", "no option --resume"),
         ("--cfg hydra", "expected --cfg job"),
         ("--config-dir nowhere", "no folder there"),
+        ("profile=tiny", "which has one size"),
+        ("experiment=shipped profile=paper", "which has one size"),
+        ("data.root=photos", "expected data=folder beside it"),
         ("steps=0", "steps=0; expected a whole number, at least 1"),
         ("data.batch_size=0", "data.batch_size=0; expected a whole number"),
         ("val_every=half", "val_every=half; expected a whole number"),
@@ -70,19 +73,19 @@ def test_a_mistake_is_one_line(words, expected):
     "path", ["/home/x/写真", "Bilder_ü", "Pictures (1)", "a=b", "a~b", "it's", 'say "x"', "back\\slash", "a;b&c"]
 )
 def test_a_path_may_hold_any_character(path, capsys):
-    assert shown(capsys, f"data.root={path}")[0]["data"]["root"] == path
+    assert shown(capsys, "data=folder", f"data.root={path}")[0]["data"]["root"] == path
 
 
 def test_a_home_folder_is_written_out(capsys, monkeypatch):
     monkeypatch.setenv("HOME", "/home/ü")
-    assert shown(capsys, "data.root=~/photos")[0]["data"]["root"] == "/home/ü/photos"
+    assert shown(capsys, "data=folder", "data.root=~/photos")[0]["data"]["root"] == "/home/ü/photos"
 
 
 def test_a_comma_is_told_how_to_be_quoted(capsys):
     with pytest.raises(UserError, match="for a comma") as caught:
-        prepared("train", ["data.root=a,b"])
+        prepared("train", ["data=folder", "data.root=a,b"])
     word = str(caught.value).partition(" or '")[2].partition("' for")[0]
-    assert shown(capsys, word)[0]["data"]["root"] == "a,b"
+    assert shown(capsys, "data=folder", word)[0]["data"]["root"] == "a,b"
 
 
 def test_options_stand_anywhere_and_show_each_point(capsys):
@@ -108,11 +111,12 @@ def test_a_loss_brings_its_lambda_and_crop_unless_they_are_given(capsys):
     assert config["model"]["lmbda"] == 0.00234375
 
 
-@pytest.mark.parametrize("profile", [[], ["profile=tiny"]])
-@pytest.mark.parametrize("regions", ["grid", "none", "sam", "dead_leaves"])
+@pytest.mark.parametrize(
+    "profile, regions", [([], "grid"), ([], "none"), ([], "sam"), (["profile=tiny"], "grid"), (["profile=tiny"], "none")]
+)
 def test_the_regions_of_an_experiment_are_the_ones_that_were_asked_for(profile, regions, capsys):
     (config,) = shown(capsys, "experiment=segpic", *profile, f"data/regions={regions}")
-    (alone,) = shown(capsys, f"data/regions={regions}")
+    (alone,) = shown(capsys, "data=folder", f"data/regions={regions}")
     assert config["data"]["regions"].keys() == alone["data"]["regions"].keys()
     assert config["data"]["regions"]["_target_"] == alone["data"]["regions"]["_target_"]
 

@@ -5,12 +5,11 @@ from typing import Any
 
 import pytest
 import yaml
-from hydra import compose, initialize_config_module
-from hydra.core.global_hydra import GlobalHydra
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 
 import sweeps
-from codec.runs.folder import run_name
+from codec.config.compose import composed, configurations
+from codec.config.identity import identity
 
 FILES = sorted((Path(__file__).parents[2] / "sweeps").glob("*.yaml"))
 MODELS = {
@@ -56,25 +55,22 @@ def test_sweep_is_valid(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_what_the_agent_runs_composes(file: Path) -> None:
-    import codec.commands.train  # noqa: F401  the resolvers of conf/
-
     sweep = yaml.safe_load(file.read_text())
     model = file.stem.removesuffix("_mse").removesuffix("_ms_ssim")
     folders: set[str] = set()
     ladder: list[float] = []
-    GlobalHydra.instance().clear()
-    with initialize_config_module("conf", version_base="1.3"):
+    with configurations():
         for line in agent_commands(sweep):
             assert line[:3] == ["/usr/bin/env", "codec", "train"]
-            config = compose("train", overrides=line[3:], return_hydra_config=True)
+            config, choices = composed("train", line[3:])
             assert config.model.name == (MODELS | SIX_POINTS)[model]
             assert config.experiment_name == model
-            assert config.logger.name == "wandb" and config.logger.project == sweep["project"]
+            assert config.logger.wandb.project == sweep["project"]
             assert config.loss.distortion.path.endswith("ms_ssim" if "ms_ssim" in file.stem else "mse_255")
             assert config.loss.lmbda == config.model.lmbda and config.model.lmbda in config.ladder
             narrow = 0 if model in SIX_POINTS else 4 if "mbt" in model else 5  # points at 128 filters
             assert (128 if config.model.lmbda in config.ladder[:narrow] else 192) == config.model.N
-            folders.add(run_name(config.hydra.overrides.task))
+            folders.add(identity(config, choices).name)
             ladder = list(config.ladder)[: 6 if model in SIX_POINTS else None]
     assert sweep["parameters"]["model.lmbda"]["values"] == ladder  # and nothing that the ladder lacks
     assert len(folders) == len(ladder)  # one run directory a point

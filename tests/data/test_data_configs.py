@@ -5,18 +5,16 @@ import sys
 
 import pytest
 import torch
-from hydra import compose, initialize_config_module
+from conftest import configured
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from torch import Tensor
 
-import codec.commands.train  # noqa: F401  its resolvers
 from codec.types import UserError
 
 
 def build(*overrides):
-    with initialize_config_module("conf", version_base="1.3"):
-        return instantiate(compose("train", [*overrides, "run_dir=x"]).data)
+    return instantiate(configured(*overrides).data)
 
 
 def first_regions(data) -> Tensor | None:
@@ -27,9 +25,8 @@ def first_regions(data) -> Tensor | None:
 
 def test_sources_are_drawn_in_the_order_of_their_file():
     """Another order would be another draw at each step, and a run could not be taken up again."""
-    assert [type(source).__name__ for source in build().dataset.sources] == ["Leaves", "Shipped"]
-    with initialize_config_module("conf", version_base="1.3"):
-        assert list(compose("train", ["data=shipped", "run_dir=x"]).data.sources) == ["folder", "dead_leaves"]
+    assert [type(source).__name__ for source in build().dataset.sources] == ["Leaves", "SkimagePhotographs"]
+    assert list(configured("data=folder_and_leaves").data.sources) == ["folder", "dead_leaves"]
 
 
 def test_offline_data_has_regions_where_they_are_asked_for():

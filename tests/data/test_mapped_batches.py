@@ -20,8 +20,8 @@ from codec.types import UserError
 from data import map_making
 from data.images import list_images
 from data.module import ImageDataModule
-from data.regions import ExactRegions, Grid, RegionSource, map_path, write_map
-from data.sources import Folder, Leaves, Shipped
+from data.regions import ExactRegions, GridRegions, RegionSource, map_path, write_map
+from data.sources import Folder, Leaves, SkimagePhotographs
 from data.testsets import photographs
 
 NUM_PICTURES, COLOURS = 6, 23
@@ -148,11 +148,11 @@ def test_a_batch_holds_crops_of_few_and_of_many_regions(tmp_path):
 
 
 def test_a_grid_needs_no_maps(root):
-    batch = first(build(root, Grid(3, 5), scales=(1.0, 0.75)), 1)[0]
+    batch = first(build(root, GridRegions(3, 5), scales=(1.0, 0.75)), 1)[0]
     plain = first(build(root, None, scales=(1.0, 0.75)), 1)[0]
     assert torch.equal(batch.image, plain.image) and batch.regions.max() == 14
     assert all(torch.equal(ids, batch.regions[0]) for ids in batch.regions)
-    shipped = Shipped(regions=Grid(2, 2)).crop_with_regions(0, 64, np.random.default_rng(0))
+    shipped = SkimagePhotographs(regions=GridRegions(2, 2)).crop_with_regions(0, 64, np.random.default_rng(0))
     assert shipped[1].shape == (64, 64) and len(shipped[1].unique()) == 4
 
 
@@ -178,12 +178,12 @@ def test_a_mixture_has_maps_everywhere_or_nowhere(root):
     with pytest.raises(UserError, match="data.sources.leaves.*set data/regions@data.sources.leaves.regions=grid"):
         mixed(None, Drawn(root / "maps"), Drawn(root / "maps"))
     with pytest.raises(UserError, match="data.sources.leaves and folder"):
-        mixed(None, None, Grid(2, 2))
+        mixed(None, None, GridRegions(2, 2))
     with pytest.raises(UserError, match="Drawn for dead leaves; expected dead_leaves, grid or none"):
         mixed(Drawn(root / "maps"), None, None)
     with pytest.raises(UserError, match="ExactRegions for a folder"):
         mixed(None, ExactRegions(), None)
-    data = mixed(Grid(4, 4), Drawn(root / "maps"), Drawn(root / "maps"))
+    data = mixed(GridRegions(4, 4), Drawn(root / "maps"), Drawn(root / "maps"))
     data.setup("fit")
     assert {len(ids.unique()) == 16 for batch in first(data, 4) for ids in batch.regions} == {True, False}
     assert not mixed(None, None, None).has_regions

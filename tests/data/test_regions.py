@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from codec.types import UserError
-from data.regions import Grid, grid_map, map_path, read_map, relabel, write_map
+from data.regions import GridRegions, grid_map, map_path, read_map, relabel, write_map
 
 
 @pytest.mark.parametrize("count, mode", [(1, "L"), (256, "L"), (257, "I;16"), (65536, "I;16")])
@@ -60,9 +60,9 @@ def test_a_grid_is_uniform(height, width, rows, cols):
     for heights, count in ((ids[:, 0].bincount(), rows), (ids[0].bincount(), cols)):
         lengths = heights[heights > 0]
         assert len(lengths) == count and lengths.max() - lengths.min() <= 1
-    assert torch.equal(Grid(rows, cols).crop_map(64), grid_map(64, 64, rows, cols))
+    assert torch.equal(GridRegions(rows, cols).crop_map(64), grid_map(64, 64, rows, cols))
 
 
 def test_a_grid_without_rows_is_refused():
     with pytest.raises(UserError, match="0 rows"):
-        Grid(0, 4)
+        GridRegions(0, 4)

@@ -10,7 +10,7 @@ from data import images
 from data.crops import draw_window, random_crop
 from data.images import PictureCache, read_image
 from data.regions import ExactRegions
-from data.sources import Folder, Leaves, Shipped, photograph_paths
+from data.sources import Folder, Leaves, SkimagePhotographs, photograph_paths
 
 RAMP = torch.arange(60 * 90).remainder(251).to(torch.uint8).reshape(1, 60, 90).repeat(3, 1, 1)
 
@@ -52,7 +52,7 @@ def test_a_crop_larger_than_the_picture_is_an_error(tmp_path):
 @pytest.mark.parametrize("scales", [[], [0.0], [1.5]])
 def test_scales_are_checked(scales):
     with pytest.raises(UserError, match="scales="):
-        Shipped(scales)
+        SkimagePhotographs(scales)
 
 
 def test_training_photographs_are_not_those_of_the_test():
@@ -74,7 +74,7 @@ def test_pictures_are_kept_up_to_a_bound(monkeypatch):
 
 
 def test_a_picture_from_the_cache_is_the_same(tmp_path):
-    source = Shipped()
+    source = SkimagePhotographs()
     first = source.crop(0, 64, np.random.default_rng(3))
     assert torch.equal(first, source.crop(0, 64, np.random.default_rng(3)))
     assert torch.equal(source.load(0), read_image(photograph_paths("train")[0]))

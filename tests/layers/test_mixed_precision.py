@@ -54,7 +54,7 @@ def test_without_autocast_the_layer_is_torchs(layer):
     assert layer.weight.grad.dtype == torch.float32
 
 
-def test_a_layer_behind_a_transposed_convolution_may_work_in_place_and_compiles_with_it():
+def test_a_layer_after_a_transposed_convolution_may_work_in_place_and_compiles_with_it():
     torch.manual_seed(0)
     layer, x = ConvTranspose2d(3, 4, 5, 2, padding=2, output_padding=1), torch.rand(1, 3, 8, 8)
     expected = F.leaky_relu(torch.nn.ConvTranspose2d.forward(layer, x))

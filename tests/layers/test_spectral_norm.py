@@ -39,7 +39,7 @@ def test_where_the_vectors_have_settled_outputs_and_gradients_are_those_of_pytor
     with torch.no_grad():
         power._u.copy_(own.u)
         power._v.copy_(torch.nn.functional.normalize(own.weight.flatten(1).T @ own.u, dim=0))
-    # Two passes before the backward one, as the codec step makes them behind the discriminator's.
+    # Two passes before the backward one, as the codec step makes them after the discriminator's.
     for network in (own, theirs):
         (network(x).square().sum() + network(x.flip(0)).sum()).backward()
     torch.testing.assert_close(own(x), theirs(x))

@@ -71,7 +71,7 @@ def silent_for(folder, seconds):
     os.utime(folder / "lock", (time.time() - seconds,) * 2)
 
 
-def test_a_lock_is_there_within_and_gone_behind(tmp_path):
+def test_a_lock_is_there_within_and_gone_after(tmp_path):
     with pytest.raises(ZeroDivisionError), RunLock(tmp_path):
         assert is_held(tmp_path)
         raise ZeroDivisionError

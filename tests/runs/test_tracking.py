@@ -30,7 +30,7 @@ def test_the_log_has_one_row_a_step_and_takes_columns_that_come_late(tmp_path):
     log = MetricsCsv(tmp_path / "metrics.csv")
     log.log_metrics({"train/bpp": 1.5}, 2)
     log.log_metrics({"train/bpp": 1.25}, 4)
-    log.log_metrics({"val/bpp": 2.0, "val/psnr": 30.0}, 4)  # the validation behind the step
+    log.log_metrics({"val/bpp": 2.0, "val/psnr": 30.0}, 4)  # the validation after the step
     log.log_metrics({"train/bpp": 1.0}, 6)
     log.log_metrics({"val/bpp": 2.5, "val/psnr": 1 / 3}, 6)
     expected = [
@@ -41,7 +41,7 @@ def test_the_log_has_one_row_a_step_and_takes_columns_that_come_late(tmp_path):
     assert read(log.path) == expected  # on the disk without an end or a close
 
 
-def test_a_resumed_log_writes_the_rows_behind_the_checkpoint_again(tmp_path):
+def test_a_resumed_log_writes_the_rows_after_the_checkpoint_again(tmp_path):
     path = tmp_path / "metrics.csv"
     killed = MetricsCsv(path)
     for step in (2, 4, 6, 8):
@@ -57,7 +57,7 @@ def test_a_resumed_log_writes_the_rows_behind_the_checkpoint_again(tmp_path):
 
 
 class Killed(lightning.Callback):
-    """Ends the run in the middle of a step, past rows that are logged and not behind a checkpoint."""
+    """Ends the run in the middle of a step, past rows that are logged and not after a checkpoint."""
 
     def on_before_backward(self, trainer, *_):
         if trainer.global_step == 7:
@@ -92,7 +92,7 @@ def test_wandb_offline_holds_what_the_log_holds_once(offline):
     assert list(log) == [2, 4, 6, 8]
     assert [step for step, row in log.items() if "val/loss" in row] == [VAL_EVERY, 2 * VAL_EVERY]
     first, second = segments(offline)
-    for records, steps in ((first, (2, 4, 6)), (second, (6, 8))):  # 6 again, since the checkpoint was behind 5
+    for records, steps in ((first, (2, 4, 6)), (second, (6, 8))):  # 6 again, since the checkpoint was after 5
         seen = {}
         for row in history_rows(records):
             for name, value in row.items():

@@ -17,7 +17,7 @@ from codec.optim.schedules import Cosine, Milestones, Plateau, Schedule
 from codec.runs.tracking import MetricsCsv
 from codec.types import CodecOutput, UserError
 from data.module import ImageDataModule
-from data.sources import Leaves, Shipped
+from data.sources import Leaves, SkimagePhotographs
 from data.testsets import photographs
 
 
@@ -79,7 +79,7 @@ def same(a, b):
 
 @pytest.mark.parametrize("workers, method", [(0, "adam"), (0, "muon"), (2, "adam")])
 def test_a_resumed_run_equals_a_straight_one(tmp_path, workers, method):
-    """Stops before, at and behind a validation that reduces the rate (patience 0 on a loss that cannot fall)."""
+    """Stops before, at and after a validation that reduces the rate (patience 0 on a loss that cannot fall)."""
 
     def plateau():
         schedule = Plateau(gamma=0.5, patience=0, floor=0.01)
@@ -189,7 +189,7 @@ needs_bf16 = pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 def photographic_crops(count, seed):
     """[count, 3, 128, 128] in [0, 1]."""
-    photographs, rng = Shipped(), np.random.default_rng(seed)
+    photographs, rng = SkimagePhotographs(), np.random.default_rng(seed)
     return torch.stack([photographs.crop(i % len(photographs), 128, rng) for i in range(count)]).float() / 255
 
 
