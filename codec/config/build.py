@@ -7,7 +7,6 @@ from typing import Any
 
 import lightning
 import torch
-from hydra.utils import instantiate
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
@@ -15,6 +14,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from codec.callbacks.checkpoint import SaveCheckpoints
+from codec.config.nodes import instantiate
 from codec.losses.base import Loss
 from codec.models import Codec, build_model
 from codec.models.discriminator import Discriminator
@@ -47,7 +47,7 @@ def build_module(cfg: DictConfig, data: ImageDataModule, folder: RunFolder) -> C
     """The module, with a codec that has its starting weights; those of a run that resumes come from its checkpoint."""
     torch.manual_seed(cfg.seed)
     codec = build_model(cfg.model.name, **{k: v for k, v in cfg.model.items() if k not in ("name", "lmbda")})
-    loss, schedule = instantiate(cfg.loss), instantiate(cfg.schedule)
+    loss, schedule = _build_loss(cfg), instantiate(cfg.schedule)
     if not folder.last_checkpoint.exists():
         _start(cfg, codec, loss, data, folder)
     codec = codec.to(memory_format=torch.channels_last)
@@ -62,6 +62,16 @@ def build_module(cfg: DictConfig, data: ImageDataModule, folder: RunFolder) -> C
         codec, discriminator, loss, schedule, beta=cfg.adversarial.beta, discriminator_lr=cfg.adversarial.discriminator_lr,
         accumulate=cfg.trainer.accumulate_grad_batches, seed=cfg.seed, **optim,
     )  # fmt: skip
+
+
+def _build_loss(cfg: DictConfig) -> Loss:
+    loss: Loss = instantiate(cfg.loss)
+    if cfg.target_bpp is not None and not loss.steers:
+        raise UserError(
+            f"target_bpp={cfg.target_bpp} with a {type(loss).__name__}, which steers to no rate; expected a loss that does; "
+            "set loss=mse, or no target_bpp"
+        )
+    return loss
 
 
 def _start(cfg: DictConfig, codec: Codec, loss: Loss, data: ImageDataModule, folder: RunFolder) -> None:

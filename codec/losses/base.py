@@ -36,12 +36,12 @@ class Loss:
     """What a training minimises. Subclasses write `__call__`, and set what is otherwise for them.
 
     of_mse: lmbda weights 255^2 * MSE against bits per pixel, from which init=pca takes its quantisation step.
-    needs_quantized: outputs of training are to have quantized_likelihoods.
+    steers: to target_bpp, for which outputs of training have quantized_likelihoods, too.
     measured_with: the network that it measures with, which the bundle names, or None.
     """
 
     of_mse: bool = False
-    needs_quantized: bool = False
+    steers: bool = False
     measured_with: str | None = None
 
     def __call__(self, output: CodecOutput, x: Tensor, step: int | None = None) -> LossTerms:

@@ -79,7 +79,7 @@ class RateDistortion(Loss):
         self.lmbda = lmbda
         self.rate_target = rate_target
         self.perceptual, self.perceptual_weight = perceptual, perceptual_weight
-        self.of_mse, self.needs_quantized = distortion is mse_255, rate_target is not None
+        self.of_mse, self.steers = distortion is mse_255, rate_target is not None
         self.measured_with = None if perceptual is None else perceptual.name
 
     def __call__(self, output: CodecOutput, x: Tensor, step: int | None = None) -> LossTerms:

@@ -156,7 +156,7 @@ class CodecModule(lightning.LightningModule):
 
     def _codec_forward(self, image: Tensor, regions: Tensor | None = None) -> CodecOutput:
         """The codec's output of training on image [B, 3, H, W], with the rates that the loss asks for."""
-        return self.codec(image, self.noise, regions, quantized=self.loss.needs_quantized)
+        return self.codec(image, self.noise, regions, quantized=self.loss.steers)
 
     def _log_every(self) -> int:
         return self.trainer.log_every_n_steps  # type: ignore[attr-defined]
