@@ -95,15 +95,22 @@ def _run(arguments: argparse.Namespace, pairs: list[tuple[Path, Path]], work: Ca
     if len(pairs) == 1 and not arguments.input.is_dir():
         print(_one(work, bundle, *pairs[0]))
         return 0
-    failed = 0
+    failed: dict[str, list[Path]] = {}  # by the reason, which is said once
     with Progress() as progress:
         for source, target in progress.track(pairs, description=f"{len(pairs)} files"):
             try:
                 progress.console.print(_one(work, bundle, source, target), soft_wrap=True, highlight=False, markup=False)
             except UserError as error:
-                failed += 1
-                print(f"codec: {source}: {error}", file=sys.stderr)
-    print(f"{len(pairs) - failed} of {len(pairs)} files in {arguments.output}")
+                reason = str(error).replace(str(source), "the file")
+                if reason not in failed:
+                    print(f"codec: {source}: {reason}", file=sys.stderr)
+                failed.setdefault(reason, []).append(source)
+    for reason, (_, *others) in failed.items():
+        if others:
+            names = ", ".join(map(str, others[:3])) + (", ..." if len(others) > 3 else "")
+            print(f"codec: {len(others)} more, such as {names}: {reason}", file=sys.stderr)
+    num_failed = sum(map(len, failed.values()))
+    print(f"{len(pairs) - num_failed} of {len(pairs)} files in {arguments.output}")
     return 1 if failed else 0
 
 

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from codec.config.command_line import SEARCH_PATH, Words, parse_words, parsed
-from codec.config.keys import check_keys
+from codec.config.keys import check_keys, check_moved
 from codec.config.resolvers import register
 from codec.types import UserError
 
@@ -55,6 +55,7 @@ def composed(command: str, overrides: Sequence[str]) -> tuple[DictConfig, Mappin
     groups = _groups()
     of_groups = [override for override in given if _is_group(override, groups)]
     elsewhere = [override for override in given if override.key_or_group == SEARCH_PATH]
+    check_moved(command, of_groups)
     for override in [] if elsewhere else of_groups:
         _check_choice(override)
     chosen = [override.input_line or "" for override in (*of_groups, *elsewhere)]

@@ -56,6 +56,14 @@ def dotted(config: Mapping[str, Any], above: str = "") -> Iterator[str]:
             yield from dotted(value, f"{above}{key}.")
 
 
+def check_moved(command: str, groups: Sequence[Override]) -> None:
+    """Raise UserError for a group of another command, with what does it here: Hydra would offer that group's options."""
+    for override in groups:
+        key = override.key_or_group
+        if key in INSTEAD.get(command, {}):
+            raise UserError(f"{override.input_line}: codec {command} has no {key}; expected {INSTEAD[command][key]}; say that")
+
+
 def check_keys(command: str, overrides: Sequence[Override], config: Mapping[str, Any], groups: Sequence[str]) -> None:
     """Raise UserError for the first key that the command does not have, with the nearest that it has.
 

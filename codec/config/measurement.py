@@ -1,10 +1,9 @@
 """What a codec is measured on and by: `test` and `perceptual` of every command that measures."""
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from codec.config.nodes import instantiate
 from codec.evaluation.measure import Measurement, load_measurement
-from codec.types import UserError
 from data.testsets import TestSet
 
 BESIDE = ("baselines", "measures")  # keys of `test` that are not the set's
@@ -13,10 +12,8 @@ BESIDE = ("baselines", "measures")  # keys of `test` that are not the set's
 def load_test_set(test: DictConfig) -> TestSet:
     """The set that `test` chose.
 
-    Raises UserError where it is not there, or its folder was not given.
+    Raises UserError where it is not there.
     """
-    for key in OmegaConf.missing_keys(test):
-        raise UserError(f"no {key} given; expected the folder of the pictures; set {key}")
     return instantiate({key: value for key, value in test.items() if key not in BESIDE})
 
 

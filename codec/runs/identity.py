@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 # trained twice, and never are two taken for one.
 NOT_IDENTITY = frozenset({
     # Names of things whose values are compared themselves.
-    "experiment_name", "profile", "ladder", "run_dir",
+    "experiment_name", "profile", "ladder", "least_crop", "run_dir",
     # What is logged, shown and kept, how often, and what the finished codec is measured on.
     "log_every", "save_every", "logger", "callbacks.progress", "callbacks.reconstructions", "test", "perceptual",
     # On what it runs: a sample and its noise depend on seed, step and place in the global batch, not on who draws them.

@@ -40,7 +40,7 @@ def chosen_groups(choices: Mapping[str, Any], choices_with: Callable[[Mapping[st
     while True:
         default = choices_with(chosen)
         other = {group for group in {*choices, *default} - chosen.keys() if choices.get(group) != default.get(group)}
-        named = [group for group in other if re.split("[/@]", group)[0] not in UNNAMED_GROUPS]
+        named = [group for group in other if re.split("[/@]", group)[0] not in UNNAMED_GROUPS or group.endswith("@data.val")]
         if not named:
             return chosen
         group = min(named, key=lambda group: (group not in OVERLAYS, group))  # data before data/regions

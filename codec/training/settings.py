@@ -58,7 +58,7 @@ def check_settings(config: Mapping[str, Any]) -> None:
             raise UserError(f"{key}={value} is no path; expected one; put quotes inside quotes: '{key}=\"{value}\"'")
     for key in config["trainer"].keys() & OURS.keys():
         raise UserError(f"trainer.{key} is not set there; expected {OURS[key]}; set that")
-    _check_lmbda(config)
+    _check_for_loss(config)
 
 
 def _check_numbers(config: Mapping[str, Any]) -> None:
@@ -80,8 +80,14 @@ def _check_numbers(config: Mapping[str, Any]) -> None:
         )
 
 
-def _check_lmbda(config: Mapping[str, Any]) -> None:
-    """Raise UserError for a lambda far from those that were published for the loss; a loss of one's own has no ladder."""
+def _check_for_loss(config: Mapping[str, Any]) -> None:
+    """Raise UserError for crops that are too small for the loss, and for a lambda far from those that were published for it.
+
+    A loss of one's own has no ladder.
+    """
+    least, crop = config.get("least_crop"), value_at(config, "data.crop")
+    if least and crop < least:
+        raise UserError(f"data.crop={crop} with this loss; expected at least {least}; set data.crop=256, or loss=mse")
     ladder, lmbda = config.get("ladder"), value_at(config, "model.lmbda")
     if ladder and not min(ladder) / 10 <= lmbda <= max(ladder) * 10:
         raise UserError(

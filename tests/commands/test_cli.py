@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY, configured
@@ -154,19 +153,3 @@ def test_a_mistake_is_one_line(words, expected, tmp_path, monkeypatch, capsys):
     error = capsys.readouterr().err.strip()
     assert error.startswith("codec: ") and expected in error and "\n" not in error, error
     assert {path.name for path in tmp_path.iterdir()} == {"LICENSE"}  # a refused command leaves nothing
-
-
-def test_the_readmes_commands_are_commands():
-    """Every `codec …` line of the README parses, and what it overrides exists."""
-    from codec.cli import COMMANDS, _parser
-
-    lines = [line.strip() for line in Path(REPOSITORY / "README.md").read_text().splitlines()]
-    lines = [line.removeprefix("uv run ").split("#")[0] for line in lines]
-    commands = [line.split() for line in lines if line.startswith("codec ")]
-    assert len(commands) >= 8
-    for _, name, *words in commands:
-        if COMMANDS[name].arguments is None:
-            overrides = [word.split(",")[0] if "=[" not in word else word for word in words if word != "-m"]
-            configured(*overrides, command=name)
-        else:
-            _parser().parse_args([name, *words])

@@ -49,6 +49,7 @@ def shown(capsys, *words):
         ("--cfg hydra", "expected --cfg job"),
         ("--config-dir nowhere", "no folder there"),
         ("profile=tiny", "which has one size"),
+        ("loss=ms_ssim data.crop=128", "expected at least 161"),
         ("experiment=shipped profile=paper", "which has one size"),
         ("data.root=photos", "expected data=folder beside it"),
         ("steps=0", "steps=0; expected a whole number, at least 1"),
@@ -119,6 +120,30 @@ def test_the_regions_of_an_experiment_are_the_ones_that_were_asked_for(profile, 
     (alone,) = shown(capsys, "data=folder", f"data/regions={regions}")
     assert config["data"]["regions"].keys() == alone["data"]["regions"].keys()
     assert config["data"]["regions"]["_target_"] == alone["data"]["regions"]["_target_"]
+
+
+def test_every_command_shows_its_points(capsys):
+    for command, words, key, values in (
+        (
+            "eval",
+            ["-m", "test=kodak,photographs"],
+            lambda c: c["test"]["_target_"].rpartition(".")[2],
+            ["kodak", "photographs"],
+        ),
+        ("bench", ["model=hyperprior,segpic", "-m"], lambda c: c["model"]["name"], ["hyperprior", "segpic"]),
+        ("masks", ["data=coco_panoptic", "shard=0/2,1/2", "--multirun"], lambda c: c["shard"], ["0/2", "1/2"]),
+    ):
+        capsys.readouterr()
+        prepared(command, ["--cfg", "job", *words])
+        assert [key(config) for config in yaml.safe_load_all(capsys.readouterr().out)] == values
+
+
+def test_the_benchmark_takes_the_model_of_an_experiment(capsys):
+    for words, widths in (([], (192, 320)), (["profile=tiny"], (48, 80)), (["model.N=72"], (72, 320))):
+        capsys.readouterr()
+        prepared("bench", ["experiment=segpic", *words, "--cfg", "job"])
+        model = yaml.safe_load(capsys.readouterr().out)["model"]
+        assert (model["name"], model["N"], model["M"]) == ("segpic", *widths)
 
 
 def test_a_short_run_has_its_own_schedule(capsys):

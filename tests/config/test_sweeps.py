@@ -55,22 +55,23 @@ def test_sweep_is_valid(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_what_the_agent_runs_composes(file: Path) -> None:
+    """The first and the last point, and those between which the model widens."""
     sweep = yaml.safe_load(file.read_text())
     model = file.stem.removesuffix("_mse").removesuffix("_ms_ssim")
-    folders: set[str] = set()
-    ladder: list[float] = []
-    with configurations():
-        for line in agent_commands(sweep):
-            assert line[:3] == ["/usr/bin/env", "codec", "train"]
-            config, choices = composed("train", line[3:])
-            assert config.model.name == (MODELS | SIX_POINTS)[model]
-            assert config.experiment_name == model
-            assert config.logger.wandb.project == sweep["project"]
-            assert config.loss.distortion.path.endswith("ms_ssim" if "ms_ssim" in file.stem else "mse_255")
-            assert config.loss.lmbda == config.model.lmbda and config.model.lmbda in config.ladder
-            narrow = 0 if model in SIX_POINTS else 4 if "mbt" in model else 5  # points at 128 filters
-            assert (128 if config.model.lmbda in config.ladder[:narrow] else 192) == config.model.N
-            folders.add(identity(config, choices).name)
-            ladder = list(config.ladder)[: 6 if model in SIX_POINTS else None]
-    assert sweep["parameters"]["model.lmbda"]["values"] == ladder  # and nothing that the ladder lacks
-    assert len(folders) == len(ladder)  # one run directory a point
+    narrow = 0 if model in SIX_POINTS else 4 if "mbt" in model else 5  # points at 128 filters
+    lines = agent_commands(sweep)
+    assert all(line[:3] == ["/usr/bin/env", "codec", "train"] for line in lines)
+    names: list[str] = []
+    for place in sorted({0, max(0, narrow - 1), narrow, len(lines) - 1}):
+        with configurations():
+            config, choices = composed("train", lines[place][3:])
+            names.append(identity(config, choices).name)
+        assert config.model.name == (MODELS | SIX_POINTS)[model]
+        assert config.experiment_name == model
+        assert list(config.logger) == ["wandb"] and config.logger.wandb.project == sweep["project"]
+        assert config.loss.distortion.path.endswith("ms_ssim" if "ms_ssim" in file.stem else "mse_255")
+        assert config.loss.lmbda == config.model.lmbda == config.ladder[place]
+        assert (128 if place < narrow else 192) == config.model.N
+    # All of the ladder, and nothing that it lacks; a run directory a point.
+    assert sweep["parameters"]["model.lmbda"]["values"] == list(config.ladder)[: 6 if model in SIX_POINTS else None]
+    assert len(set(names)) == len(names)

@@ -39,8 +39,6 @@ def test_a_folders_set_has_the_folders_name_or_one_that_is_given(pictures, monke
     assert folder(pictures, "yours").name == "yours"
     monkeypatch.chdir(pictures)
     assert folder(".").name == "mine"
-    monkeypatch.setenv("HOME", str(pictures.parent))
-    assert folder("~/mine").pictures[0].load().shape == (3, 4, 5)
 
 
 @pytest.mark.parametrize("name, words", [("kodak", "as another is"), ("photographs", "as another is"), ("", "expected a word"),
