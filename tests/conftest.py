@@ -6,9 +6,11 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -17,9 +19,13 @@ from torch import Tensor, nn
 
 from codec.optim.optimizers import MuonAdam
 
+if TYPE_CHECKING:
+    from codec.files.bundle import Bundle
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 OPTIMIZERS = {"adam": partial(torch.optim.Adam, fused=True), "muon": MuonAdam, "sgd": torch.optim.SGD}
 MODEL_NAMES = ["factorized", "hyperprior", "mean_scale"]
+ALL_NAMES = [*MODEL_NAMES, "hific", "wacnn", "segpic"]
 
 
 @pytest.fixture(scope="session")
@@ -105,9 +111,45 @@ def live_slices(name: str, N: int = 24, M: int = 40, **options: bool) -> nn.Modu
     codec = build_model(name, N=N, M=M, **options)
     for key, parameter in codec.named_parameters():
         parameter.copy_(value(key, tuple(parameter.shape)))
+    for coder in [codec.p1, codec.p2] if name == "segpic" else []:
+        coder.g_s[0].weight.mul_(0.25)  # else two inverse GDNs make thousands of them
+        coder.g_s[-1].weight.mul_(0.1)
     for net in [codec.h_a, codec.p1.g_a, codec.p2.g_a] if name == "segpic" else [codec.h_a]:
         net[-1].weight.mul_(8)  # else z and the prototypes round to zeros
     return codec
+
+
+@torch.no_grad()
+def live_hific() -> nn.Module:
+    """HiFiC's codec, tiny: latents of deviation 4, means and scales that vary."""
+    from codec.models import build_model
+
+    torch.manual_seed(0)
+    codec = build_model("hific", N=8, M=6, C=4, num_blocks=2).eval()
+    codec.g_a[-1].weight.mul_(4 / codec.g_a(picture(64, 64)[None] / 255).std())
+    codec.h_scale_s[-1].bias.uniform_(1, 3)
+    codec.h_mean_s[-1].weight.mul_(3)
+    for _, density in codec.densities():
+        density.solve_quantiles()
+    return codec
+
+
+def live_model(name: str) -> nn.Module:
+    """Any of the six codecs, tiny, at weights whose symbols matter."""
+    if name in MODEL_NAMES:
+        return live_codec(name)
+    return live_hific() if name == "hific" else live_slices(name)
+
+
+def in_floats(path: Path) -> "Bundle":
+    """The codec of a bundle with its entropy networks as in training: what exactness is compared with."""
+    from codec.files.bundle import load_bundle, load_weights
+    from codec.models import build_model
+
+    bundle = load_bundle(path)
+    model = build_model(bundle.header["model"], **bundle.header["arguments"])
+    load_weights(model, path)
+    return replace(bundle, model=model.eval().requires_grad_(False).to(memory_format=torch.channels_last))
 
 
 @contextmanager
@@ -149,11 +191,11 @@ for name in sys.argv[2:]:
 """
 
 
-def decode_in_another_process(folder: Path, names: Sequence[str]) -> None:
+def decode_in_another_process(folder: Path, names: Sequence[str], **variables: str) -> None:
     """Decode the files folder/NAME/*.lic by the bundles folder/NAME.safetensors, each to a .decoded beside it.
 
-    That holds y_hat, the prototypes or None, the picture and the seconds that it took.
+    That holds y_hat, the prototypes or None, the picture and the seconds that it took. variables: of its environment.
     """
-    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())} | variables
     done = subprocess.run([sys.executable, "-c", DECODE, folder, *names], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr

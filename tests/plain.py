@@ -31,7 +31,9 @@ def value(name: str, shape: tuple[int, ...]) -> Tensor:
         return 0.02 * normal.abs() / math.sqrt(shape[0]) + 0.3 * torch.eye(shape[0], dtype=torch.float64)
     if leaf.endswith("bias_table"):
         return 0.2 * normal
-    gain = 8 if name.startswith(("h_a.8", "g_ab.4", "g_ab2.4")) else 1  # else z and the prototypes round to zeros
+    gain = 8.0 if name.startswith(("h_a.8", "g_ab.4", "g_ab2.4")) else 1.0  # else z and the prototypes round to zeros
+    gain *= {"g_sb": 0.25, "g_sb2": 0.25}.get(name.removesuffix(".0.weight"), 1.0)  # else two inverse GDNs make
+    gain *= {"g_sb": 0.1, "g_sb2": 0.1}.get(name.removesuffix(".4.weight"), 1.0)  # thousands of the prototypes
     return 0.05 * normal if len(shape) == 1 else gain * normal / math.sqrt(math.prod(shape[1:]))
 
 

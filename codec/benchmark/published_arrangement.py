@@ -13,7 +13,7 @@ from codec.layers.gdn import GDN
 from codec.layers.gelu import GELU
 from codec.layers.mixed_precision import Conv2d, ConvTranspose2d, PictureConv2d, PictureConvTranspose2d
 from codec.layers.region_adaptive import RAT, SAL
-from codec.layers.regions import Partition
+from codec.layers.regions import Regions
 from codec.models.base import Codec
 
 
@@ -25,9 +25,9 @@ def unfolded_dps_conv(x: Tensor, kernels: Tensor) -> Tensor:
 
 
 class _RAT(RAT):
-    def forward(self, x: Tensor, prototypes: Tensor, partition: Partition) -> Tensor:
+    def forward(self, x: Tensor, prototypes: Tensor, regions: Regions) -> Tensor:
         content, dkg = self.ctl(x), self.dkg
-        guide = partition.expand(prototypes, (x.size(-2), x.size(-1)))
+        guide = regions.expand(prototypes, (x.size(-2), x.size(-1)))
         features = dkg.relu(dkg.mix(torch.cat([content, guide], dim=1)))
         filtered = unfolded_dps_conv(content, dkg.taps(dkg.relu(dkg.spread(features))))
         return x + self.out(self.cag(filtered) * filtered)

@@ -7,10 +7,9 @@ B batch, C latent channels, h w height and width of the latent. A model may hand
 shape, as long as B comes first, and in a factorized stream C second.
 """
 
-import math
 import zlib
-from collections.abc import Callable, Collection, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -22,6 +21,13 @@ from codec.entropy.stream import SymbolReader, SymbolWriter
 from codec.entropy.tables import Tables, scale_index
 from codec.layers.mixed_precision import at_least_float32
 from codec.types import UserError
+
+STRIP = 16
+"""Rows of a latent whose symbols follow one another in a payload, grouped by table: a part of the format.
+
+A picture of any size can be coded strip by strip in memory that does not grow with its height, and the order of its symbols
+does not depend on how much there is of it.
+"""
 
 Noise = Callable[[Tensor], Tensor]
 """Gives noise of U(-1/2, 1/2) in the shape, type and place of its argument."""
@@ -146,23 +152,35 @@ class RateEstimator:
 class _SymbolCoder:
     """What writing and reading share: which table codes which symbol, and values from symbols.
 
-    tables: by the name of each factorized stream, and "gaussian" for all others; rule: see scale_index.
+    tables: by the name of each factorized stream, and "gaussian" for all others; bounds: see scale_index.
     """
 
-    def __init__(self, tables: dict[str, Tables], scale_table: Tensor, rule: str):
+    def __init__(self, tables: dict[str, Tables], bounds: Tensor):
         self._tables = tables
-        self._scale_table = scale_table
-        self._rule = rule
+        self._bounds = bounds
         self.symbols_crc = 0
         self.bits: dict[str, float] = {}
 
-    def _channel_indices(self, shape: tuple[int, ...]) -> np.ndarray:
-        return np.repeat(np.arange(shape[0], dtype=np.int32), math.prod(shape[1:]))
+    @staticmethod
+    def _channel_indices(shape: tuple[int, ...]) -> np.ndarray:
+        """[C, ...]: the table of each symbol of a factorized stream, one a channel."""
+        return np.broadcast_to(np.arange(shape[0], dtype=np.int32).reshape(-1, *[1] * (len(shape) - 1)), shape)
 
     def _scale_indices(self, scales: Tensor) -> np.ndarray:
+        """[C, h, w]: the table of each symbol of these scales [1, C, h, w]."""
         if not torch.isfinite(scales).all():
             raise UserError("the codec's scales are not finite; expected finite weights; the bundle was trained badly")
-        return scale_index(scales.float(), self._scale_table, self._rule).cpu().numpy().ravel()
+        return scale_index(scales[0], self._bounds).cpu().numpy()
+
+    @staticmethod
+    def _strips(indices: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
+        """Where each strip of rows lies in indices [C, h, w], and its part of them, flat; of other shapes all is one strip."""
+        if indices.ndim != 3:
+            yield ..., indices.ravel()
+            return
+        for top in range(0, indices.shape[1], STRIP):
+            place = np.s_[:, top : top + STRIP]
+            yield place, indices[place].ravel()
 
     def _note(self, symbols: np.ndarray) -> None:
         self.symbols_crc = zlib.crc32(np.ascontiguousarray(symbols, dtype="<i4").tobytes(), self.symbols_crc)
@@ -176,20 +194,23 @@ class _SymbolCoder:
 class StreamWriter(_SymbolCoder):
     """Rounds the latents of one picture and appends their symbols to a range-coded payload."""
 
-    def __init__(self, tables: dict[str, Tables], scale_table: Tensor, rule: str):
-        super().__init__(tables, scale_table, rule)
+    def __init__(self, tables: dict[str, Tables], bounds: Tensor):
+        super().__init__(tables, bounds)
         self._writer = SymbolWriter()
 
     def _write(self, name: str, values: Tensor, indices: np.ndarray, tables: Tables) -> np.ndarray:
-        symbols = torch.round(values.double()).cpu().numpy().ravel()
+        """The symbols of values [1, C, h, w], by the tables of indices [C, h, w]."""
+        symbols = torch.round(values[0].double()).cpu().numpy()
         if not (np.abs(symbols) < 2**31).all():  # false for NaN too
             raise UserError(
                 f"stream {name} holds a value that is not finite or beyond 32-bit integers; expected latents of a "
                 "trained codec; check the picture and the codec"
             )
         symbols = symbols.astype(np.int32)
-        self.bits[name] = self.bits.get(name, 0.0) + self._writer.write(symbols, indices, tables)
-        self._note(symbols)
+        for place, indices_there in self._strips(indices):
+            part = symbols[place].ravel()
+            self.bits[name] = self.bits.get(name, 0.0) + self._writer.write(part, indices_there, tables)
+            self._note(part)
         return symbols
 
     def factorized(
@@ -219,9 +240,18 @@ class StreamWriter(_SymbolCoder):
 class StreamReader(_SymbolCoder):
     """Takes the symbols of one picture back from its payload."""
 
-    def __init__(self, payload: bytes, tables: dict[str, Tables], scale_table: Tensor, rule: str):
-        super().__init__(tables, scale_table, rule)
+    def __init__(self, payload: bytes, tables: dict[str, Tables], bounds: Tensor):
+        super().__init__(tables, bounds)
         self._reader = SymbolReader(payload)
+
+    def _read(self, indices: np.ndarray, tables: Tables) -> np.ndarray:
+        """The next symbols, by the tables of indices [C, h, w] and in that shape."""
+        symbols = np.empty(indices.shape, dtype=np.int32)
+        for place, indices_there in self._strips(indices):
+            part = self._reader.read(indices_there, tables)
+            self._note(part)
+            symbols[place] = part.reshape(symbols[place].shape)
+        return symbols
 
     def factorized(
         self,
@@ -232,15 +262,13 @@ class StreamReader(_SymbolCoder):
         present: Tensor | None = None,
     ) -> Tensor:
         assert z is None and present is None
-        symbols = self._reader.read(self._channel_indices(shape), self._tables[name])
-        self._note(symbols)
+        symbols = self._read(self._channel_indices(shape), self._tables[name])
         medians = _medians(density, shape)
         return self._values(symbols, (1, *shape), medians, medians)
 
     def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior) -> Tensor:
         assert y is None
-        symbols = self._reader.read(self._scale_indices(scales), self._tables["gaussian"])
-        self._note(symbols)
+        symbols = self._read(self._scale_indices(scales), self._tables["gaussian"])
         return self._values(symbols, tuple(scales.shape), means, scales)
 
     def finish(self) -> None:

@@ -42,6 +42,7 @@ class ChannelContext(nn.Module):
         self.means = nn.ModuleList(_parameter_net(inputs, M, outputs) for inputs in seen)
         self.scales = nn.ModuleList(_parameter_net(inputs, M, outputs) for inputs in seen)
         self.residuals = nn.ModuleList(_parameter_net(inputs + outputs, M, outputs) for inputs in seen)
+        self.tanh = nn.Tanh()
 
     def code(self, coder: LatentCoder, y: Tensor | None, scales: Tensor, means: Tensor, prior: GaussianPrior) -> Tensor:
         """y_hat [B, M, h, w] of stream "y"; scales and means: what side information says of them, [B, M, h, w]."""
@@ -53,7 +54,7 @@ class ChannelContext(nn.Module):
             of_scales = torch.cat([scales, *support], dim=1)
             y_hat = coder.gaussian("y", part, self.scales[i](of_scales), self.means[i](of_means), prior)
             residual = self.residuals[i](torch.cat([of_means, y_hat], dim=1))
-            decoded.append(y_hat + RESIDUAL * torch.tanh(residual))
+            decoded.append(y_hat + RESIDUAL * self.tanh(residual))
         return torch.cat(decoded, dim=1)
 
 

@@ -13,6 +13,7 @@ from scipy.special import erfc
 from scipy.stats import norm
 from torch import Tensor
 
+from codec.layers.exact import UNIT
 from codec.types import UserError
 
 PRECISION = 16
@@ -144,12 +145,21 @@ def gaussian_tables(scale_table: Tensor) -> Tables:
     return _ragged(rows)
 
 
-def scale_index(scales: Tensor, scale_table: Tensor, rule: str) -> Tensor:
-    """The table, int16 and in the shape of `scales`, that codes a symbol of that predicted scale.
+def scale_bounds(scale_table: Tensor, rule: str) -> Tensor:
+    """The largest scale that each table but the last codes, int32 [T - 1] in units of codec.layers.exact's grid.
 
-    rule "nearest": the entry nearest in log (costs 0.1 % of the rate); "upper": the next larger entry, as CompressAI
-    codes (costs 3 to 4 % after short training). Scales below the first entry take the first.
+    rule "nearest": of the entry nearest in log (costs 0.1 % of the rate); "upper": of the next larger entry, as CompressAI
+    codes (costs 3 to 4 % after short training).
     """
-    table = scale_table.float()
+    table = scale_table.float().double()  # as CompressAI compares
     bounds = torch.sqrt(table[1:] * table[:-1]) if rule == "nearest" else table[:-1]
-    return torch.bucketize(scales.contiguous(), bounds, out_int32=True).to(torch.int16)
+    return torch.floor(bounds / UNIT).int()
+
+
+def scale_index(scales: Tensor, bounds: Tensor) -> Tensor:
+    """The table, int16 and in the shape of `scales`, that codes a symbol of that predicted scale; bounds: see scale_bounds.
+
+    Scales are rounded to the grid and compared as integers.
+    """
+    units = torch.round(scales.double() / UNIT).contiguous()
+    return torch.bucketize(units, bounds.to(units), out_int32=True).to(torch.int16)

@@ -1,7 +1,9 @@
 """A bundle: one safetensors file with all that coding needs, and nothing that runs.
 
 Weights, the integer tables of the range coder, and a JSON header: the model's name out of a fixed table, its arguments
-(numbers, words, true and false), the format's version, facts about its training.
+(numbers, words, true and false), the format's version, facts about its training. Entropy networks are in their exact mode
+(codec.layers.exact): their weights are rounded before they are written, and the header holds what they must give for symbols
+that are always the same, so that a machine which computes anything else is told before it writes a file.
 """
 
 import hashlib
@@ -16,13 +18,18 @@ from safetensors.torch import save
 from torch import Tensor
 
 from codec.atomic import write_atomically
-from codec.entropy.tables import Tables, factorized_tables, gaussian_tables
+from codec.entropy.check import CheckCoder
+from codec.entropy.tables import Tables, factorized_tables, gaussian_tables, scale_bounds
+from codec.layers.exact import UNIT
+from codec.layers.exact_layers import make_exact
 from codec.models import Codec, build_model, model_name
 from codec.models.unfilled import Unfilled
 from codec.types import UserError
 
-FORMAT = 1
+FORMAT = 2
 SHIPPED = Path(__file__).parents[1] / "shipped" / "mean_scale.safetensors"
+
+CHECK_SIZE = 192, 256  # height and width of the picture whose latents are the check's
 
 # Ballé 2018's ladder of scales: 64 from 0.11 to 256, evenly spaced in log.
 SCALE_TABLE = torch.logspace(torch.log2(torch.tensor(0.11, dtype=torch.float64)).item(), 8, 64, base=2.0, dtype=torch.float64)
@@ -33,13 +40,12 @@ class Bundle:
     """A codec that codes: the model in evaluation mode, its tables, and what the bundle says of itself.
 
     fingerprint: eight bytes that every file names which this codec wrote.
-    scale_rule: how a predicted scale finds its table; see codec.entropy.tables.scale_index.
+    scale_bounds: by which a predicted scale finds its table; see codec.entropy.tables.scale_bounds.
     """
 
     model: Codec
     tables: dict[str, Tables]
-    scale_table: Tensor
-    scale_rule: str
+    scale_bounds: Tensor
     fingerprint: bytes
     header: dict[str, Any]
 
@@ -55,6 +61,16 @@ def _build_tables(model: Codec) -> dict[str, Tables]:
     if model.gaussian_prior() is not None:
         tables["gaussian"] = gaussian_tables(SCALE_TABLE)
     return tables
+
+
+def _make_exact(model: Codec) -> int:
+    """Put the entropy networks of `model` into their exact mode; the CRC-32 of what they then give for the check's symbols."""
+    for network in model.entropy_networks():
+        make_exact(network)
+    coder = CheckCoder()
+    with torch.no_grad():
+        coder.note(model.read(coder, *CHECK_SIZE, model.grid).y_hat)
+    return coder.crc
 
 
 def _fingerprint(tensors: dict[str, Tensor], core: dict[str, Any]) -> bytes:
@@ -73,8 +89,9 @@ def save_bundle(
     """Write `model` and its coder tables to `path`, whole or not at all.
 
     facts: about the training, plain JSON values. half: round the networks to float16, before the tables are built.
-    solve: set the quantiles by bisection first (a codec trained here); an imported codec keeps its own, since they
-    place the medians, and with them the pictures.
+    scale_rule: see codec.entropy.tables.scale_bounds. solve: set the quantiles by bisection first (a codec trained here);
+    an imported codec keeps its own, since they place the medians, and with them the pictures.
+    Raises UserError where weights are not finite, or too large for exact sums.
     """
     weights = {name: p.detach().cpu().float().contiguous() for name, p in model.named_parameters()}
     codec = build_model(model_name(model), **model.arguments)
@@ -88,11 +105,15 @@ def save_bundle(
         for key, module in codec.named_modules():
             if f"{key}." in density_names:
                 module.solve_quantiles()  # type: ignore[operator]
-                weights[f"{key}.quantiles"] = module.quantiles.detach().clone()  # type: ignore[union-attr, operator]
-    tensors = {f"weights.{name}": tensor for name, tensor in weights.items()}
+    for _, density in codec.densities():
+        density.quantiles.data[:, 0, 1] = torch.round(density.medians() / UNIT) * UNIT
+    check = _make_exact(codec)
+    tensors = {f"weights.{name}": p.detach().to(weights[name].dtype).contiguous() for name, p in codec.named_parameters()}
+    if codec.gaussian_prior() is not None:
+        tensors["scale_bounds"] = scale_bounds(SCALE_TABLE, scale_rule)
     for name, tables in _build_tables(codec).items():
         tensors |= {f"tables.{name}.{key}": tensor for key, tensor in tables.to_tensors().items()}
-    core = {"format": FORMAT, "model": model_name(model), "arguments": model.arguments, "scale_rule": scale_rule}
+    core = {"format": FORMAT, "model": model_name(model), "arguments": model.arguments, "check": check}
     header = {"codec": json.dumps(core, sort_keys=True), "facts": json.dumps(facts, sort_keys=True)}
     write_atomically(path, save(tensors, header))  # safetensors' own save_file hides its files from all but their owner
 
@@ -107,14 +128,15 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]
             core, facts = json.loads(metadata["codec"]), json.loads(metadata["facts"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             version = int(core["format"])
-            str(core["model"]), dict(core["arguments"]), str(core["scale_rule"])
+            str(core["model"]), dict(core["arguments"]), int(core["check"])
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{path} is not a bundle ({type(error).__name__}: {error}); expected a codec.safetensors that `codec train` "
             "or `codec import` wrote"
         ) from None
-    if version > FORMAT:
-        raise UserError(f"{path} has bundle format {version}; this codec reads up to {FORMAT}; install a newer codec")
+    if version != FORMAT:
+        remedy = "install a newer codec" if version > FORMAT else "train or import it again"
+        raise UserError(f"{path} has bundle format {version}; this codec reads {FORMAT}; {remedy}")
     return tensors, core, facts
 
 
@@ -134,14 +156,21 @@ def load_bundle(path: Path) -> Bundle:
         for name in names
     }  # fmt: skip
     expected = {name for name, _ in model.densities()} | ({"gaussian"} if model.gaussian_prior() is not None else set())
-    if names != expected or core["scale_rule"] not in ("nearest", "upper"):
+    if names != expected:
         raise UserError(f"{path} is damaged: it has tables {sorted(names)}, expected {sorted(expected)}; get it again")
     for name, density in model.densities():
         if len(tables[name].lengths) != density.channels:
             raise UserError(f"{path} is damaged: {len(tables[name].lengths)} tables of stream {name}; get it again")
+    bounds = tensors.get("scale_bounds", torch.empty(0, dtype=torch.int32))
+    if bounds.dtype != torch.int32 or bounds.shape != (len(tables["gaussian"].lengths) - 1 if "gaussian" in names else 0,):
+        raise UserError(f"{path} is damaged: its bounds of scales do not fit its tables; get it again")
     model = model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-    fingerprint = _fingerprint(tensors, core)
-    return Bundle(model, tables, SCALE_TABLE, core["scale_rule"], fingerprint, core | {"facts": facts})
+    if _make_exact(model) != core["check"]:
+        raise UserError(
+            f"{path} gives other scales and means on this machine than where it was written; expected the same on every one, "
+            "or files would not decode elsewhere; use another version of torch, or another device"
+        )
+    return Bundle(model, tables, bounds, _fingerprint(tensors, core), core | {"facts": facts})
 
 
 def _build(core: dict[str, Any], weights: dict[str, Tensor], path: Path) -> Codec:

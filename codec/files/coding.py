@@ -60,7 +60,7 @@ def encode(bundle: Bundle, image: Tensor, grid: Grid | None = None) -> Encoded:
     if grid is not None:
         check_grid(grid)
     y, size = model.padded_analysis(_to_float(image)), model.latent_size(image.size(-2), image.size(-1))
-    coder = StreamWriter(bundle.tables, bundle.scale_table, bundle.scale_rule)
+    coder = StreamWriter(bundle.tables, bundle.scale_bounds)
     latents = model.code_latents(coder, y, size, grid)
     payload = coder.finish()
     file = write_container(bundle.fingerprint, image.size(-2), image.size(-1), payload, coder.symbols_crc, grid)
@@ -89,7 +89,7 @@ def decode_latents(bundle: Bundle, data: bytes) -> tuple[Latents, int, int]:
         )
     if (file.grid is None) != (bundle.model.grid is None):
         raise UserError("the file is damaged: its grid does not fit its codec; get the file again")
-    coder = StreamReader(file.payload, bundle.tables, bundle.scale_table, bundle.scale_rule)
+    coder = StreamReader(file.payload, bundle.tables, bundle.scale_bounds)
     grid = None if file.grid is None else Grid(*file.grid)
     latents = bundle.model.read(coder, file.height, file.width, grid)
     coder.finish()

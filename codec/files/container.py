@@ -1,14 +1,15 @@
 """The `.lic` file: what surrounds a range-coded payload.
 
-    magic "LIC1"    4 bytes, the last one is the version: 2 where a grid follows
+    magic "LIC3"    4 bytes, the last one is the version: 4 where a grid follows
     fingerprint     8 bytes of the bundle that wrote it
+    level           one byte: 0, until a codec has several rates
     height, width   varints of 1 to 5 bytes
     rows, columns   of the grid of regions, one byte each, of a codec that adapts to them
     payload
     symbols         CRC-32 of the decoded symbols, little endian
     file            CRC-32 of all before it, little endian
 
-At most 30 bytes beside the payload, 32 with a grid.
+At most 26 bytes beside the payload, 28 with a grid.
 """
 
 import zlib
@@ -16,7 +17,8 @@ from dataclasses import dataclass
 
 from codec.types import UserError
 
-MAGIC, VERSION, VERSION_WITH_GRID = b"LIC", b"1", b"2"
+MAGIC, VERSION, VERSION_WITH_GRID = b"LIC", b"3", b"4"
+LEVEL = b"\0"
 MAX_PIXELS = 2**27
 MAX_VARINT = 5  # bytes
 
@@ -67,7 +69,7 @@ def write_container(
     check_size(height, width)
     assert len(fingerprint) == 8
     version = VERSION if grid is None else VERSION_WITH_GRID
-    head = MAGIC + version + fingerprint + _varint(height) + _varint(width)
+    head = MAGIC + version + fingerprint + LEVEL + _varint(height) + _varint(width)
     if grid is not None:
         head += bytes(grid)
     body = head + payload + symbols_crc.to_bytes(4, "little")
@@ -89,9 +91,11 @@ def read_container(data: bytes) -> Container:
         raise UserError(f"not a .lic file: it begins with {data[:4]!r}; expected a file that `codec compress` wrote")
     if data[3:4] not in (VERSION, VERSION_WITH_GRID):
         raise UserError(f".lic version {data[3:4]!r}; this codec reads {VERSION_WITH_GRID!r}; install a newer codec")
-    if len(data) < 22 or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
+    if len(data) < 23 or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
         raise UserError(f"the file is damaged or cut ({len(data)} bytes): its checksum does not fit; get the file again")
-    height, at = _read_varint(data, 12)
+    if data[12:13] != LEVEL:
+        raise UserError(f"the file has level {data[12]}; this codec reads level 0 alone; install a newer codec")
+    height, at = _read_varint(data, 13)
     width, at = _read_varint(data, at)
     payload = at + 2 if data[3:4] == VERSION_WITH_GRID else at
     if payload > len(data) - 8:

@@ -19,8 +19,8 @@ def _shifted(padded: Tensor, tap: int) -> Tensor:
     return padded[..., dy : padded.size(-2) - 2 + dy, dx : padded.size(-1) - 2 + dx]
 
 
-def _sum_of_taps(x: Tensor, kernels: Sequence[Tensor]) -> Tensor:
-    padded = F.pad(x, (1, 1, 1, 1))
+def sum_of_taps(padded: Tensor, kernels: Sequence[Tensor]) -> Tensor:
+    """[B, C, H, W]: the sum over nine taps of kernel times what the tap sees of padded [B, C, H + 2, W + 2]."""
     out = _shifted(padded, 0) * kernels[0]
     for tap in range(1, TAPS):
         out.addcmul_(_shifted(padded, tap), kernels[tap])
@@ -33,7 +33,7 @@ class _DPSConv(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, *kernels: Tensor) -> Tensor:
         ctx.save_for_backward(x, *kernels)
-        return _sum_of_taps(x, kernels)
+        return sum_of_taps(F.pad(x, (1, 1, 1, 1)), kernels)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]

@@ -1,6 +1,6 @@
 """The layers that SegPIC adds to a transform (Liu et al. 2024): SAL, and RAT with its parts CTL, DKG, DPSConv and CAG.
 
-B batch, C channels, h w height and width of a feature map, prototypes [B, C, rows, cols] as a Partition pools them.
+B batch, C channels, h w height and width of a feature map, prototypes [B, C, rows, cols] as a Regions pools them.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from codec.layers.dps_conv import TAPS, dps_conv
 from codec.layers.gelu import GELU
-from codec.layers.regions import Partition
+from codec.layers.regions import Regions
 
 SLOPE = 0.1  # of RAT's leaky ReLUs
 
@@ -64,10 +64,12 @@ class DKG(nn.Module):
         self.taps = nn.Conv2d(channels, TAPS * channels, 3, padding=1, groups=channels)  # output 9 i + j: tap j of channel i
         self.relu = nn.LeakyReLU(SLOPE)
 
-    def forward(self, x: Tensor, prototypes: Tensor, partition: Partition) -> list[Tensor]:
+    def forward(self, x: Tensor, prototypes: Tensor, regions: Regions) -> list[Tensor]:
         """Nine tensors [B, C, h, w], one a tap."""
-        features = self.relu(self.spread(self.relu(self._mixed(x, prototypes, partition))))
-        channels = x.size(1)
+        return self._kernels(self.relu(self.spread(self.relu(self._mixed(x, prototypes, regions)))))
+
+    def _kernels(self, features: Tensor) -> list[Tensor]:
+        channels = features.size(1)
         # Nine convolutions for one: depthwise ones are fast, one with nine outputs a channel is not, and it would
         # interleave the taps.
         weights = self.taps.weight.view(channels, TAPS, 1, 3, 3).unbind(1)
@@ -77,11 +79,11 @@ class DKG(nn.Module):
             F.conv2d(features, weight, bias, padding=1, groups=channels) for weight, bias in zip(weights, biases, strict=True)
         ]
 
-    def _mixed(self, x: Tensor, prototypes: Tensor, partition: Partition) -> Tensor:
+    def _mixed(self, x: Tensor, prototypes: Tensor, regions: Regions) -> Tensor:
         """The convolution of features and prototypes side by side; linear in both, so the prototypes' part is expanded."""
         of_features, of_prototypes = self.mix.weight.chunk(2, dim=1)
         guide = F.conv2d(prototypes, of_prototypes, self.mix.bias)
-        return F.conv2d(x, of_features).add_(partition.expand(guide, (x.size(-2), x.size(-1))))
+        return F.conv2d(x, of_features).add_(regions.expand(guide, (x.size(-2), x.size(-1))))
 
 
 class CAG(nn.Module):
@@ -111,7 +113,11 @@ class RAT(nn.Module):
         self.ctl, self.dkg, self.cag = CTL(channels), DKG(channels), CAG(channels)
         self.out = nn.Conv2d(channels, channels, 1)
 
-    def forward(self, x: Tensor, prototypes: Tensor, partition: Partition) -> Tensor:
+    def forward(self, x: Tensor, prototypes: Tensor, regions: Regions) -> Tensor:
         content = self.ctl(x)
-        filtered = dps_conv(content, self.dkg(content, prototypes, partition))
+        filtered = self._filtered(content, self.dkg(content, prototypes, regions))
         return self.out(self.cag(filtered) * filtered).add_(x)
+
+    @staticmethod
+    def _filtered(content: Tensor, kernels: list[Tensor]) -> Tensor:
+        return dps_conv(content, kernels)

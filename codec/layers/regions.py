@@ -19,7 +19,7 @@ MAX_CELLS = 255  # on each side of a grid: a file has a byte for each
 
 
 class Grid(NamedTuple):
-    """The uniform partition into rows x cols cells, at any resolution: what coding uses, since the decoder has no map."""
+    """The uniform division into rows x cols cells, at any resolution: what coding uses, since the decoder has no map."""
 
     rows: int
     cols: int
@@ -96,4 +96,4 @@ class RegionMap:
         return table.index_select(0, self._rows).view(*self.ids.shape, -1).permute(0, 3, 1, 2)
 
 
-Partition = Grid | RegionMap
+Regions = Grid | RegionMap

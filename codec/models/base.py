@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from codec.entropy.coder import LatentCoder, Noise, RateEstimator
 from codec.entropy.density import FactorizedDensity
 from codec.entropy.gaussian import GaussianPrior
-from codec.layers.regions import Grid, Partition, RegionMap
+from codec.layers.regions import Grid, RegionMap, Regions
 from codec.types import CodecOutput
 
 Argument = int | bool | float | str
@@ -39,12 +39,12 @@ def region_map(regions: Tensor, multiple: int) -> RegionMap:
 class Latents(NamedTuple):
     """All that the decoder's synthesis sees.
 
-    y_hat: [B, M, h, w], the quantised latent. prototypes, partition: of regions, where the codec adapts to them.
+    y_hat: [B, M, h, w], the quantised latent. prototypes, regions: where the codec adapts to them.
     """
 
     y_hat: Tensor
     prototypes: Tensor | None = None
-    partition: Partition | None = None
+    regions: Regions | None = None
 
     def equal(self, other: "Latents") -> bool:
         """Whether every value is the same."""
@@ -94,10 +94,10 @@ class Codec(nn.Module):
         """x_hat [B, 3, H, W], unclamped, of the quantised latents."""
         return self.g_s(latents.y_hat)
 
-    def code_latents(self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], partition: Partition | None) -> Latents:
+    def code_latents(self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], regions: Regions | None) -> Latents:
         """What the decoder has.
 
-        y: the analysis, None when reading. size: (h, w) of the latent. partition: the regions, of a codec that adapts to them.
+        y: the analysis, None when reading. size: (h, w) of the latent. regions: of a codec that adapts to them.
         """
         raise NotImplementedError
 
@@ -108,6 +108,10 @@ class Codec(nn.Module):
     def gaussian_prior(self) -> GaussianPrior | None:
         """The prior of the streams that are coded with predicted scales, where there are any."""
         return None
+
+    def entropy_networks(self) -> list[nn.Module]:
+        """The networks between decoded symbols and the tables and means of others: exact in a bundle (codec.layers.exact)."""
+        return []
 
     def latent_size(self, height: int, width: int) -> tuple[int, int]:
         """(h, w) of the latent of a picture of that size."""
@@ -124,10 +128,10 @@ class Codec(nn.Module):
         height, width = x.shape[-2:]
         y = self.padded_analysis(x)
         coder = RateEstimator(noise, self.straight_through, quantized)
-        partition: Partition | None = self.grid
-        if partition is not None and regions is not None:
-            partition = region_map(regions, self.stride)
-        latents = self.code_latents(coder, y, self.latent_size(height, width), partition)
+        adapted_to: Regions | None = self.grid
+        if adapted_to is not None and regions is not None:
+            adapted_to = region_map(regions, self.stride)
+        latents = self.code_latents(coder, y, self.latent_size(height, width), adapted_to)
         x_hat = self.synthesis(latents)[..., :height, :width]
         return CodecOutput(x_hat, coder.likelihoods, coder.quantized_likelihoods, latents.y_hat)
 

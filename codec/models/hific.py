@@ -13,7 +13,7 @@ from codec.entropy.density import FactorizedDensity
 from codec.entropy.gaussian import GaussianPrior
 from codec.layers.channel_norm import ChannelNorm
 from codec.layers.mixed_precision import Conv2d, PictureConv2d
-from codec.layers.regions import Partition
+from codec.layers.regions import Regions
 from codec.layers.same_padding import SameConv2d, SameConvTranspose2d
 from codec.models.base import HyperpriorCodec, Latents
 from codec.models.hyperprior import conv, deconv
@@ -99,8 +99,11 @@ class HiFiC(HyperpriorCodec):
         for network in (self.h_a, self.h_mean_s, self.h_scale_s):
             network.apply(_start_as_tfc)
 
+    def entropy_networks(self) -> list[nn.Module]:
+        return [self.h_mean_s, self.h_scale_s]
+
     def code_latents(
-        self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], partition: Partition | None = None
+        self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], regions: Regions | None = None
     ) -> Latents:
         height, width = size
         z_hat = self.code_z(coder, y, size)

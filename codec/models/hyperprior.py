@@ -14,7 +14,7 @@ from codec.entropy.density import FactorizedDensity
 from codec.entropy.gaussian import GaussianPrior
 from codec.layers.gdn import GDN
 from codec.layers.mixed_precision import Conv2d, ConvTranspose2d, PictureConv2d, PictureConvTranspose2d
-from codec.layers.regions import Partition
+from codec.layers.regions import Regions
 from codec.models.base import Codec, HyperpriorCodec, Latents
 
 
@@ -61,7 +61,7 @@ class FactorizedPrior(Codec):
         yield "y", self.entropy_bottleneck
 
     def code_latents(
-        self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], partition: Partition | None = None
+        self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], regions: Regions | None = None
     ) -> Latents:
         shape = (self.entropy_bottleneck.channels, *size)
         return Latents(coder.factorized("y", y, shape, self.entropy_bottleneck))
@@ -91,10 +91,13 @@ class ScaleHyperprior(HyperpriorCodec):
         self.gaussian_conditional = GaussianPrior()
 
     def code_latents(
-        self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], partition: Partition | None = None
+        self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], regions: Regions | None = None
     ) -> Latents:
         scales, means = self.hyper_synthesis(self.code_z(coder, y, size))
         return Latents(coder.gaussian("y", y, scales, means, self.gaussian_conditional))
+
+    def entropy_networks(self) -> list[nn.Module]:
+        return [self.h_s]
 
     def hyper_analysis(self, y: Tensor) -> Tensor:
         return self.h_a(torch.abs(y))

@@ -14,7 +14,7 @@ from codec.entropy.slices import ChannelContext, code_y
 from codec.layers.gdn import GDN
 from codec.layers.mixed_precision import PictureConv2d
 from codec.layers.region_adaptive import RAT, SAL
-from codec.layers.regions import Grid, Partition, check_grid
+from codec.layers.regions import Grid, Regions, check_grid
 from codec.models.base import HyperpriorCodec, Latents
 from codec.models.hyperprior import conv, deconv
 from codec.models.wacnn import (
@@ -58,11 +58,11 @@ class PrototypeCoder(nn.Module):
         self.g_s = _pointwise(self.coded_channels, synthesis_widths, inverse=True)
         self.entropy_bottleneck = FactorizedDensity(self.coded_channels)
 
-    def code(self, coder: LatentCoder, name: str, features: Tensor | None, partition: Partition) -> Tensor:
-        """p_hat [B, C, *partition.shape] of features [B, C, h, w], None when reading."""
-        z = None if features is None else self.g_a(partition.pool(features))
-        shape = (self.coded_channels, *partition.shape)
-        return self.g_s(coder.factorized(name, z, shape, self.entropy_bottleneck, partition.present))
+    def code(self, coder: LatentCoder, name: str, features: Tensor | None, regions: Regions) -> Tensor:
+        """p_hat [B, C, *regions.shape] of features [B, C, h, w], None when reading."""
+        z = None if features is None else self.g_a(regions.pool(features))
+        shape = (self.coded_channels, *regions.shape)
+        return self.g_s(coder.factorized(name, z, shape, self.entropy_bottleneck, regions.present))
 
 
 class SegPIC(HyperpriorCodec):
@@ -122,17 +122,21 @@ class SegPIC(HyperpriorCodec):
         return self.g_a1(x)
 
     def synthesis(self, latents: Latents) -> Tensor:
-        assert latents.prototypes is not None and latents.partition is not None
-        return self.g_s1(self.rat_s(self.g_s0(latents.y_hat), latents.prototypes, latents.partition))
+        assert latents.prototypes is not None and latents.regions is not None
+        return self.g_s1(self.rat_s(self.g_s0(latents.y_hat), latents.prototypes, latents.regions))
 
     def densities(self) -> Iterator[tuple[str, FactorizedDensity]]:
         yield "p1", self.p1.entropy_bottleneck
         yield "p2", self.p2.entropy_bottleneck
         yield from super().densities()
 
-    def code_latents(self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], partition: Partition | None) -> Latents:
-        assert partition is not None
-        fine, coarse = partition.at(FINE), partition.at(COARSE)
+    def entropy_networks(self) -> list[nn.Module]:
+        hyper = [self.p2.g_s, self.h_mean_s, self.h_scale_s, self.rat_mean_s, self.rat_scale_s]
+        return hyper if self.context is None else [*hyper, self.context]
+
+    def code_latents(self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], regions: Regions | None) -> Latents:
+        assert regions is not None
+        fine, coarse = regions.at(FINE), regions.at(COARSE)
         p1_hat = self.p1.code(coder, "p1", y, fine)
         y = None if y is None else self.g_a2(self.rat_a(y, p1_hat, fine))
         p2_hat = self.p2.code(coder, "p2", y, coarse)

@@ -14,7 +14,7 @@ from codec.layers.attention import HEADS, AttentionBlock
 from codec.layers.gdn import GDN
 from codec.layers.gelu import GELU
 from codec.layers.mixed_precision import PictureConv2d, PictureConvTranspose2d
-from codec.layers.regions import Partition
+from codec.layers.regions import Regions
 from codec.models.base import HyperpriorCodec, Latents
 from codec.models.hyperprior import conv, deconv
 from codec.types import UserError
@@ -98,8 +98,11 @@ class WACNN(HyperpriorCodec):
         self.entropy_bottleneck = FactorizedDensity(N)
         self.gaussian_conditional = GaussianPrior()
 
+    def entropy_networks(self) -> list[nn.Module]:
+        return [self.h_mean_s, self.h_scale_s, *([] if self.context is None else [self.context])]
+
     def code_latents(
-        self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], partition: Partition | None = None
+        self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], regions: Regions | None = None
     ) -> Latents:
         z_hat = self.code_z(coder, y, size)
         scales, means = self.h_scale_s(z_hat), self.h_mean_s(z_hat)

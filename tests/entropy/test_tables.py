@@ -18,8 +18,10 @@ from codec.entropy.tables import (
     factorized_tables,
     gaussian_tables,
     quantize_pmf,
+    scale_bounds,
     scale_index,
 )
+from codec.layers.exact import UNIT
 from codec.types import UserError
 
 SCALES = torch.logspace(np.log2(0.11), 8, 64, base=2.0, dtype=torch.float64)
@@ -181,28 +183,28 @@ def test_tensors_of_another_kind_are_refused():
 
 
 def _scales() -> torch.Tensor:
-    """Random scales over the table and beyond, its entries, and the floats next to them."""
-    table = SCALES.float()
+    """Scales of the grid: random ones over the table and beyond, those around its entries."""
     random = torch.exp(torch.empty(20_000).uniform_(-6, 7, generator=torch.Generator().manual_seed(0)))
-    beside = [torch.nextafter(table, torch.tensor(limit)) for limit in (0.0, 1e9)]
-    return torch.cat((random, table, *beside, torch.tensor([0.0, -1.0, 1e30])))
+    around = [torch.floor(SCALES.float() / UNIT) * UNIT + step * UNIT for step in (-1, 0, 1)]
+    return torch.round(torch.cat((random, *around, torch.tensor([0.0, -1.0, 1e9]))) / UNIT) * UNIT
 
 
 def test_the_upper_rule_is_compressais():
     scales, table = _scales(), SCALES.float()
     expected = 63 - (scales[:, None] <= table[:-1]).sum(dim=1)
-    assert torch.equal(scale_index(scales, SCALES, "upper").long(), expected)
+    assert torch.equal(scale_index(scales, scale_bounds(SCALES, "upper")).long(), expected)
 
 
 def test_the_nearest_rule_is_nearest_in_log():
     scales = _scales()
-    index = scale_index(scales, SCALES, "nearest").long()
+    index = scale_index(scales, scale_bounds(SCALES, "nearest")).long()
     distance = (scales.double().clamp(min=1e-9).log()[:, None] - SCALES.log()).abs()
     chosen = distance.gather(1, index[:, None])[:, 0]
-    assert (chosen <= distance.min(dim=1).values + 1e-6).all()  # a tie at a float32 boundary falls either way
+    assert (chosen <= distance.min(dim=1).values + 1e-12).all()
 
 
 def test_indices_follow_the_shape_in_any_memory_format():
     scales = _scales()[:96].reshape(1, 4, 4, 6)
-    last = scale_index(scales.contiguous(memory_format=torch.channels_last), SCALES, "nearest")
-    assert torch.equal(last, scale_index(scales, SCALES, "nearest")) and last.is_contiguous()
+    bounds = scale_bounds(SCALES, "nearest")
+    last = scale_index(scales.contiguous(memory_format=torch.channels_last), bounds)
+    assert torch.equal(last, scale_index(scales, bounds)) and last.is_contiguous()

@@ -3,12 +3,9 @@
 import json
 import random
 import resource
-import subprocess
-import sys
 import time
 import zlib
 
-import numpy as np
 import pytest
 import torch
 from conftest import MODEL_NAMES, live_codec, picture
@@ -56,24 +53,6 @@ def test_the_weights_make_symbols_that_test_the_coder(bundles, name):
         assert estimated_bits(bundle, encoded) > encoded.table_bits
 
 
-def test_another_process_decodes_the_same(bundles, tmp_path):
-    for name in MODEL_NAMES:
-        encoded = encode(load_bundle(bundles / f"{name}.safetensors"), picture(130, 200))
-        (tmp_path / f"{name}.lic").write_bytes(encoded.file)
-        np.save(tmp_path / f"{name}.npy", encoded.latents.y_hat.numpy())
-    script = (
-        "import sys; from pathlib import Path; import numpy as np; from codec.files.bundle import load_bundle\n"
-        "from codec.files.coding import decode_latents\n"
-        "bundles, files = map(Path, sys.argv[1:])\n"
-        "for file in sorted(files.glob('*.lic')):\n"
-        "    y = decode_latents(load_bundle(bundles / f'{file.stem}.safetensors'), file.read_bytes())[0].y_hat.numpy()\n"
-        "    assert (y == np.load(file.with_suffix('.npy'))).all(), file\n"
-        "print('the same')"
-    )
-    done = subprocess.run([sys.executable, "-c", script, bundles, tmp_path], capture_output=True, text=True)
-    assert done.stdout.strip() == "the same", done.stderr
-
-
 def test_no_damaged_file_does_harm(bundles):
     """10,000 files with flipped bytes, cuts or noise: the one clear error each time, whatever the damage."""
     bundle = load_bundle(bundles / "hyperprior.safetensors")
@@ -103,9 +82,9 @@ def test_no_forged_file_does_harm(bundles):
     for trial in range(300):
         body = bytearray(file[:-4])
         if trial % 2:
-            body[rng.randrange(14, len(body))] ^= rng.randrange(1, 256)
+            body[rng.randrange(15, len(body))] ^= rng.randrange(1, 256)
         else:
-            body = body[:14] + rng.randbytes(4 * rng.randrange(40)) + body[-4:]
+            body = body[:15] + rng.randbytes(4 * rng.randrange(40)) + body[-4:]
         forged = bytes(body) + zlib.crc32(body).to_bytes(4, "little")
         if forged != file:
             with pytest.raises(UserError):
@@ -160,7 +139,7 @@ def test_no_arguments_build_more_than_the_file_has_weights_for(tmp_path, model, 
     """In a file of a few hundred bytes, whose widest tensor holds nothing."""
     from safetensors.torch import save_file
 
-    core = {"format": FORMAT, "model": model, "arguments": arguments, "scale_rule": "nearest"}
+    core = {"format": FORMAT, "model": model, "arguments": arguments, "scale_rule": "nearest", "check": 0}
     tensors = {"weights.g_a.0.weight": torch.zeros(65536, 0)}
     save_file(tensors, tmp_path / "b.safetensors", {"codec": json.dumps(core), "facts": "{}"})
     begun, peak = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -35,7 +35,7 @@ def test_what_is_written_comes_back(fingerprint, size, payload, crc):
 @pytest.mark.parametrize("height, width", [(1, 1), (1, MAX_PIXELS), (MAX_PIXELS, 1), (2**14, 2**13)])
 def test_the_smallest_and_the_largest_pictures_fit(height, width):
     data = write_container(FINGERPRINT, height, width, b"", 0)
-    assert len(data) <= 30
+    assert len(data) <= 26
     assert (read_container(data).height, read_container(data).width) == (height, width)
 
 
@@ -48,17 +48,18 @@ def test_absurd_sizes_are_not_written(height, width):
 def test_each_fault_has_its_own_words():
     cases = {
         "not a .lic file": [b"", b"LI", b"\x89PNG" + FILE[4:], b"GIF89a"],
-        "install a newer codec": [FILE[:3] + b"3" + FILE[4:], b"LIC"],
+        "install a newer codec": [FILE[:3] + b"5" + FILE[4:], FILE[:3] + b"1" + FILE[4:], b"LIC"],
         "checksum does not fit": [FILE[:-1], FILE[:4], FILE + b"\0", FILE[:50] + b"\0\0" + FILE[52:]],
+        "reads level 0 alone": [sealed(b"LIC3" + FINGERPRINT + b"\1\x05\x05" + bytes(4))],
         "pixels": [
-            sealed(b"LIC1" + FINGERPRINT + b"\0\x05" + bytes(4)),
-            sealed(b"LIC1" + FINGERPRINT + b"\xff\xff\xff\xff\x7f" * 2 + bytes(4)),
+            sealed(b"LIC3" + FINGERPRINT + b"\0" + b"\0\x05" + bytes(4)),
+            sealed(b"LIC3" + FINGERPRINT + b"\0" + b"\xff\xff\xff\xff\x7f" * 2 + bytes(4)),
         ],
         "size cannot be read": [
-            sealed(b"LIC1" + FINGERPRINT + bytes([0x85] * 30)),  # no end
-            sealed(b"LIC1" + FINGERPRINT + b"\x85\x00\x05" + bytes(4)),  # 5 the long way
-            sealed(b"LIC1" + FINGERPRINT + b"\x85\x80\x80\x80\x00\x05" + bytes(4)),
-            sealed(b"LIC1" + FINGERPRINT + b"\x05\x85\x05\x05\x05\x05"),  # runs into the checksums
+            sealed(b"LIC3" + FINGERPRINT + b"\0" + bytes([0x85] * 30)),  # no end
+            sealed(b"LIC3" + FINGERPRINT + b"\0" + b"\x85\x00\x05" + bytes(4)),  # 5 the long way
+            sealed(b"LIC3" + FINGERPRINT + b"\0" + b"\x85\x80\x80\x80\x00\x05" + bytes(4)),
+            sealed(b"LIC3" + FINGERPRINT + b"\0" + b"\x05\x85\x05\x05\x05\x05"),  # runs into the checksums
         ],
     }
     for words, files in cases.items():
@@ -69,7 +70,7 @@ def test_each_fault_has_its_own_words():
 
 
 def test_the_checksum_is_looked_at_before_the_size():
-    damaged = bytearray(sealed(b"LIC1" + FINGERPRINT + b"\0\0" + bytes(4)))
+    damaged = bytearray(sealed(b"LIC3" + FINGERPRINT + b"\0" + b"\0\0" + bytes(4)))
     damaged[-1] ^= 1
     with pytest.raises(UserError, match="checksum"):
         read_container(bytes(damaged))

@@ -132,7 +132,7 @@ def test_the_command_takes_a_grid(published, tmp_path, capsys):
     Image.fromarray(picture(64, 80).permute(1, 2, 0).numpy()).save(tmp_path / "a.png")
     words = ["compress", str(tmp_path / "a.png"), str(tmp_path / "a.lic"), "--codec", str(published["segpic"]), "--grid"]
     assert main([*words, "2x3"]) == 0
-    assert (tmp_path / "a.lic").read_bytes()[14:16] == bytes([2, 3])
+    assert (tmp_path / "a.lic").read_bytes()[15:17] == bytes([2, 3])
     assert main(["decompress", str(tmp_path / "a.lic"), str(tmp_path / "b.png"), "--codec", str(published["segpic"])]) == 0
     capsys.readouterr()
     assert main([*words, "2by3", "--force"]) == 2

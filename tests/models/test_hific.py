@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import picture
+from conftest import live_hific, picture
 from torch import nn
 
 from codec.files.bundle import load_bundle, save_bundle
@@ -17,19 +17,6 @@ from codec.models.discriminator import Discriminator
 from codec.models.hific import Generator, encoder
 
 TINY = {"N": 8, "M": 6, "C": 4, "num_blocks": 2}
-
-
-def tiny_codec(seed=0):
-    """A codec whose symbols matter: latents of deviation 4, means and scales that vary."""
-    torch.manual_seed(seed)
-    codec = build_model("hific", **TINY).eval()
-    with torch.no_grad():
-        codec.g_a[-1].weight.mul_(4 / codec.g_a(picture(64, 64)[None] / 255).std())
-        codec.h_scale_s[-1].bias.uniform_(1, 3)
-        codec.h_mean_s[-1].weight.mul_(3)
-    for _, density in codec.densities():
-        density.solve_quantiles()
-    return codec
 
 
 def layers_in_order(network):
@@ -143,7 +130,7 @@ def test_parameter_counts_are_the_published_ones():
 
 @pytest.mark.parametrize("height, width", [(1, 1), (17, 40), (64, 64), (100, 61)])
 def test_a_picture_of_any_size_is_coded_exactly(height, width, tmp_path):
-    save_bundle(tmp_path / "b.safetensors", tiny_codec(), {}, half=True)
+    save_bundle(tmp_path / "b.safetensors", live_hific(), {}, half=True)
     encoder_side, decoder_side = load_bundle(tmp_path / "b.safetensors"), load_bundle(tmp_path / "b.safetensors")
     image = picture(height, width)
     encoded = encode(encoder_side, image)
@@ -154,7 +141,7 @@ def test_a_picture_of_any_size_is_coded_exactly(height, width, tmp_path):
 
 
 def test_training_rounds_y_straight_through_and_rates_it_with_noise():
-    codec = tiny_codec()
+    codec = live_hific()
     x = picture(64, 64)[None] / 255
     zero = torch.zeros_like
     quiet = codec(x, zero, quantized=True)  # noise of 0: z is what it is, y is rounded for G

@@ -63,7 +63,7 @@ class TwoSlices(HyperpriorCodec):
     def analysis(self, x):
         return self.g_a(x) * self.gain
 
-    def code_latents(self, coder, y, size, partition=None):
+    def code_latents(self, coder, y, size, regions=None):
         z_hat = self.code_z(coder, y, size)
         height, width = size
         scales, means = (net(z_hat)[..., :height, :width] for net in (self.h_scale_s, self.h_mean_s))
