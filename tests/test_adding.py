@@ -142,9 +142,11 @@ def used(tree):
     np.save(tree / "arrays" / "pictures.npy", np.stack([picture(80, 96, seed).permute(1, 2, 0).numpy() for seed in range(3)]))
     Image.fromarray(picture(70, 90).permute(1, 2, 0).numpy()).save(tree / "mine.png")
     (tree / "list.txt").write_text("mine.png\n")
+    (tree / "options" / "loss").mkdir(parents=True)
+    (tree / "options" / "loss" / "mine.yaml").write_text("# @package _global_\ndefaults: [decibels, _self_]\n")
     commands = [
         ["train", "model=two_slices", "loss=l1", "data=array_file", "data.root=arrays", *TINY, *LIVELY, "run_dir=first"],
-        ["train", "loss=decibels", "data=array_file", "data.root=arrays", *TINY, "run_dir=second"],
+        ["train", "--config-dir", "options", "loss=mine", "data=array_file", "data.root=arrays", *TINY, "run_dir=second"],
         ["describe", "first/codec.safetensors"],
         ["compress", "mine.png", "mine.lic", "--codec", "first/codec.safetensors"],
         ["decompress", "mine.lic", "mine_decoded.png", "--codec", "first/codec.safetensors"],

@@ -148,8 +148,8 @@ class Codec(nn.Module):
 class HyperpriorCodec(Codec):
     """A codec whose y is coded by Gaussians of which side information z tells (Ballé 2018, fig. 4).
 
-    Subclasses build both entropy models and h_a, and say in `hyper_analysis` and `code_latents` how z comes from y, and what
-    it tells.
+    Subclasses build both entropy models and h_a, say in `hyper_analysis` and `code_latents` how z comes from y, and what it
+    tells, and name the networks that tell it in `entropy_networks`.
     """
 
     entropy_bottleneck: FactorizedDensity  # of z
@@ -161,6 +161,9 @@ class HyperpriorCodec(Codec):
 
     def gaussian_prior(self) -> GaussianPrior:
         return self.gaussian_conditional
+
+    def entropy_networks(self) -> list[nn.Module]:
+        raise NotImplementedError  # none would make files that another machine reads otherwise
 
     def hyper_analysis(self, y: Tensor) -> Tensor:
         """z [B, N, h/4, w/4] of y [B, M, h, w]; the sides of z are rounded up."""
