@@ -8,12 +8,67 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 REFUSED = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-HYDRA_COMMANDS = {
-    "train": (
+
+
+class Command(NamedTuple):
+    """What `codec NAME` does and takes.
+
+    does: the file below codec.commands and its function. help: one line.
+    usage: of a command whose words are Hydra overrides of conf/NAME.yaml; its function takes what was asked, as Words.
+    arguments: gives any other's to its parser; its function takes them as a Namespace. Both return the exit status.
+    """
+
+    does: str
+    help: str
+    usage: str | None = None
+    arguments: Callable[[argparse.ArgumentParser], object] | None = None
+
+    def run(self, asked: Any) -> int:
+        """Do it; importing its file is what costs time."""
+        file, _, function = self.does.partition(":")
+        return getattr(importlib.import_module(f"codec.commands.{file}"), function)(asked)
+
+
+def _files(parser: argparse.ArgumentParser, source: str, target: str) -> None:
+    parser.add_argument("input", type=Path, help=source)
+    parser.add_argument("output", type=Path, help=target)
+    parser.add_argument("--codec", type=Path, help="a bundle (codec.safetensors); default: the shipped codec")
+    parser.add_argument("--force", action="store_true", help="overwrite what is there")
+
+
+def _of_compress(parser: argparse.ArgumentParser) -> None:
+    _files(parser, "a picture or a folder of pictures", "the .lic file or the folder of .lic files to write")
+    parser.add_argument(
+        "--grid", metavar="ROWSxCOLS", help="the regions of a codec that adapts to them (default: its own, such as 4x4)"
+    )
+
+
+def _of_decompress(parser: argparse.ArgumentParser) -> None:
+    _files(parser, "a .lic file or a folder of them", "the PNG file or the folder of PNG files to write")
+
+
+def _of_import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kind", choices=["compressai", "wacnn", "segpic"], help="whose layout the checkpoint has")
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--out", type=Path, required=True, help="the bundle to write")
+    parser.add_argument("--force", action="store_true", help="overwrite what is there")
+
+
+def _of_fetch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", choices=["kodak"])
+    parser.add_argument(
+        "--root", type=Path, default=Path(os.environ.get("CODEC_DATA", "datasets")),
+        help="the folder of all sets (default: $CODEC_DATA or ./datasets); the set gets a folder of its own there",
+    )  # fmt: skip
+
+
+COMMANDS = {
+    "train": Command(
+        "train:run",
         "train a codec, export it, code photographs for real, write a report; -m sweeps",
         "codec train [-m] [key=value ...]\n\n"
         "examples:\n"
@@ -25,11 +80,13 @@ HYDRA_COMMANDS = {
         "                                              the paper's run on your photographs\n"
         "  codec train --cfg job                       the configuration, without a run",
     ),
-    "eval": (
+    "eval": Command(
+        "evaluate:run",
         "code and measure a set of pictures with a trained codec",
-        "codec eval run=DIR|codec=BUNDLE [test=kodak|photographs|folder] [test.root=PATH] [out=DIR]",
+        "codec eval run=DIR|codec=BUNDLE [test=NAME] [test.root=PATH] [out=DIR]",
     ),
-    "masks": (
+    "masks": Command(
+        "masks:run",
         "region maps of a set from annotations or SAM, made once; goes on where it was stopped",
         "codec masks data=NAME [data/regions=NAME] [data.root=PATH] [shard=INDEX/COUNT] [processes=N] [key=value ...]\n\n"
         "examples:\n"
@@ -38,62 +95,31 @@ HYDRA_COMMANDS = {
         "  codec masks data=folder data/regions=sam data.root=PATH shard=3/16\n"
         "                                              one of 16 parts, counted from 0, as in a SLURM array",
     ),
-    "bench": (
+    "bench": Command(
+        "bench:run",
         "training step and coding against CompressAI's own model, in one run",
         "codec bench [experiment=NAME] [key=value ...]",
     ),
+    "compress": Command("compress:compress", "compress one file or a folder", arguments=_of_compress),
+    "decompress": Command("compress:decompress", "decompress one file or a folder", arguments=_of_decompress),
+    "import": Command("import_checkpoint:run", "turn a published checkpoint into a bundle", arguments=_of_import),
+    "fetch": Command("fetch:run", "download a public test set and check it", arguments=_of_fetch),
 }
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="codec", description="Train, measure and run learned image codecs.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, (help_text, usage) in HYDRA_COMMANDS.items():
-        command = commands.add_parser(
-            name, help=help_text, usage=usage, add_help=True, formatter_class=argparse.RawDescriptionHelpFormatter
+    for name, command in COMMANDS.items():
+        its = commands.add_parser(
+            name, help=command.help, usage=command.usage, formatter_class=argparse.RawDescriptionHelpFormatter
         )
-        command.add_argument("overrides", nargs=argparse.REMAINDER, help="Hydra overrides: key=value")
-    for name, source, target in (
-        ("compress", "a picture or a folder of pictures", "the .lic file or the folder of .lic files to write"),
-        ("decompress", "a .lic file or a folder of them", "the PNG file or the folder of PNG files to write"),
-    ):
-        command = commands.add_parser(name, help=f"{name} one file or a folder")
-        command.add_argument("input", type=Path, help=source)
-        command.add_argument("output", type=Path, help=target)
-        command.add_argument("--codec", type=Path, help="a bundle (codec.safetensors); default: the shipped codec")
-        command.add_argument("--force", action="store_true", help="overwrite what is there")
-        if name == "compress":
-            command.add_argument(
-                "--grid", metavar="ROWSxCOLS", help="the regions of a codec that adapts to them (default: its own, such as 4x4)"
-            )
-    imports = commands.add_parser("import", help="turn a published checkpoint into a bundle")
-    imports.add_argument("kind", choices=["compressai", "wacnn", "segpic"], help="whose layout the checkpoint has")
-    imports.add_argument("checkpoint", type=Path)
-    imports.add_argument("--out", type=Path, required=True, help="the bundle to write")
-    imports.add_argument("--force", action="store_true", help="overwrite what is there")
-    fetch = commands.add_parser("fetch", help="download a public test set and check it")
-    fetch.add_argument("name", choices=["kodak"])
-    fetch.add_argument(
-        "--root", type=Path, default=Path(os.environ.get("CODEC_DATA", "datasets")),
-        help="the folder of all sets (default: $CODEC_DATA or ./datasets); the set gets a folder of its own there",
-    )  # fmt: skip
+        if command.arguments is None:
+            its.add_argument("overrides", nargs=argparse.REMAINDER, help="Hydra overrides: key=value")
+        else:
+            command.arguments(its)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
-
-
-def _command(name: str) -> Callable[[Any], int]:
-    """The function that runs a command; importing its file is what costs time."""
-    file, function = {
-        "train": ("codec.commands.train", "run"),
-        "eval": ("codec.commands.evaluate", "run"),
-        "masks": ("codec.commands.masks", "run"),
-        "bench": ("codec.commands.bench", "run"),
-        "compress": ("codec.commands.compress", "compress"),
-        "decompress": ("codec.commands.compress", "decompress"),
-        "import": ("codec.commands.import_checkpoint", "run"),
-        "fetch": ("codec.commands.fetch", "run"),
-    }[name]
-    return getattr(importlib.import_module(file), function)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -113,10 +139,11 @@ def main(argv: list[str] | None = None) -> int:
 
         requeue_on_signal()  # before imports that take seconds
     try:
-        if words[:1] and words[0] in HYDRA_COMMANDS and not {"-h", "--help"} & set(words):
+        command = COMMANDS.get(words[0]) if words else None
+        if command is not None and command.arguments is None and not {"-h", "--help"} & set(words):
             return _run_composed(words[0], words[1:])
         arguments = _parser().parse_args(words)
-        return _command(arguments.command)(arguments)
+        return COMMANDS[arguments.command].run(arguments)
     except KeyboardInterrupt:
         print("codec: stopped", file=sys.stderr)
         return 130
@@ -134,7 +161,7 @@ def _run_composed(name: str, words: list[str]) -> int:
     from codec.training.settings import check_settings
 
     asked = prepared(name, words, check_settings if name == "train" else None)
-    return 0 if asked.shows else _command(name)(asked)
+    return 0 if asked.shows else COMMANDS[name].run(asked)
 
 
 def _mistake(error: BaseException, command: str) -> str | None:

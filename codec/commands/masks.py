@@ -3,11 +3,11 @@
 import os
 import time
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from codec.config.command_line import Words
 from codec.config.compose import each_point
+from codec.config.nodes import instantiate
 from codec.report.contact_sheet import write_sheet_of_set
 from codec.report.map_making import print_summary, show_progress
 from codec.types import UserError

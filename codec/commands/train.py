@@ -122,7 +122,9 @@ def run(asked: Words) -> int:
     """The command, its words read and composed once already."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # an exception comes through, and codec.cli says it in one line
     _mistakes.clear()
-    before, sys.argv = sys.argv, [sys.argv[0], *(["-m"] if asked.sweeps else []), *asked.overrides]
+    options = ["-m"] if asked.sweeps else []
+    options += [] if asked.options is None else [f"--config-dir={asked.options}"]  # to Hydra, and to further ranks
+    before, sys.argv = sys.argv, [sys.argv[0], *options, *asked.overrides]
     try:
         _main()
     finally:

@@ -7,7 +7,6 @@ from typing import Any
 
 import lightning
 import torch
-from hydra.utils import instantiate
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
@@ -15,7 +14,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from codec.callbacks.checkpoint import SaveCheckpoints
-from codec.losses.rate_distortion import RateDistortion
+from codec.config.nodes import instantiate
+from codec.losses.base import Loss
 from codec.models import Codec, build_model
 from codec.models.discriminator import Discriminator
 from codec.models.linear_start import start_as_transform_codec
@@ -47,7 +47,7 @@ def build_module(cfg: DictConfig, data: ImageDataModule, folder: RunFolder) -> C
     """The module, with a codec that has its starting weights; those of a run that resumes come from its checkpoint."""
     torch.manual_seed(cfg.seed)
     codec = build_model(cfg.model.name, **{k: v for k, v in cfg.model.items() if k not in ("name", "lmbda")})
-    loss, schedule = instantiate(cfg.loss), instantiate(cfg.schedule)
+    loss, schedule = _build_loss(cfg), instantiate(cfg.schedule)
     if not folder.last_checkpoint.exists():
         _start(cfg, codec, loss, data, folder)
     codec = codec.to(memory_format=torch.channels_last)
@@ -64,7 +64,17 @@ def build_module(cfg: DictConfig, data: ImageDataModule, folder: RunFolder) -> C
     )  # fmt: skip
 
 
-def _start(cfg: DictConfig, codec: Codec, loss: RateDistortion, data: ImageDataModule, folder: RunFolder) -> None:
+def _build_loss(cfg: DictConfig) -> Loss:
+    loss: Loss = instantiate(cfg.loss)
+    if cfg.target_bpp is not None and not loss.steers:
+        raise UserError(
+            f"target_bpp={cfg.target_bpp} with a {type(loss).__name__}, which steers to no rate; expected a loss that does; "
+            "set loss=mse, or no target_bpp"
+        )
+    return loss
+
+
+def _start(cfg: DictConfig, codec: Codec, loss: Loss, data: ImageDataModule, folder: RunFolder) -> None:
     """Give the codec the weights that it begins with."""
     if cfg.init_from is not None:
         print(start_from(codec, find_start(Path(cfg.init_from), folder, cfg.target_bpp)))

@@ -11,15 +11,18 @@ from hydra.errors import OverrideParseException
 from codec.types import UserError
 
 SWEEP, SHOW = ("-m", "--multirun"), ("--cfg", "-c")
-SEARCH_PATH = "hydra.searchpath"
 MEANT = {"eval": "run"}  # the key of a word that stands alone
 
 
 @dataclass
 class Words:
-    """What was asked: overrides as Hydra reads them, whether they are swept, whether the configuration is to be shown."""
+    """What was asked: overrides as Hydra reads them, whether they are swept, whether the configuration is to be shown.
+
+    options: a folder with options of one's own, laid out as conf/, or None.
+    """
 
     overrides: list[str] = field(default_factory=list)
+    options: Path | None = None
     sweeps: bool = False
     shows: bool = False
 
@@ -43,7 +46,7 @@ def parse_words(command: str, words: Sequence[str]) -> Words:
         elif word == "--resolve":
             continue  # what is shown is resolved
         elif option in ("--config-dir", "-cd"):
-            asked.overrides.append(_search_path(value if joined else (rest.pop(0) if rest else "")))
+            asked.options = _folder(value if joined else (rest.pop(0) if rest else ""))
         elif word.startswith("-"):
             raise UserError(f"no option {word}; expected key=value, -m, --cfg job or --config-dir FOLDER; see --help")
         else:
@@ -54,12 +57,11 @@ def parse_words(command: str, words: Sequence[str]) -> Words:
     return asked
 
 
-def _search_path(folder: str) -> str:
-    """The override that has Hydra look for options in a folder of one's own, beside conf/."""
-    path = Path(folder).expanduser().resolve()
-    if not folder or not path.is_dir():
-        raise UserError(f"--config-dir {folder}: no folder there; expected one with groups as in conf/; check the path")
-    return f"{SEARCH_PATH}=['file://{path}']"
+def _folder(name: str) -> Path:
+    path = Path(name).expanduser().resolve()
+    if not name or not path.is_dir():
+        raise UserError(f"--config-dir {name}: no folder there; expected one with groups as in conf/; check the path")
+    return path
 
 
 def parsed(overrides: Sequence[str]) -> list[Override]:
@@ -73,6 +75,8 @@ def _readable(command: str, word: str) -> str:
     A home folder is written out, as shells do at the beginning of a word.
     """
     key, equals, value = word.partition("=")
+    if key == "hydra.searchpath":
+        raise UserError(f"{word}; expected a folder of options of your own as --config-dir FOLDER; say that")
     if value.startswith("~/"):
         word = f"{key}={Path(value).expanduser()}"
     try:

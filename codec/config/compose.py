@@ -3,32 +3,51 @@
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_module
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from codec.config.command_line import SEARCH_PATH, Words, parse_words, parsed
+from codec.config.command_line import Words, parse_words, parsed
 from codec.config.keys import check_keys, check_moved
 from codec.config.resolvers import register
 from codec.types import UserError
 
 
+class _OwnOptions(SearchPathPlugin):
+    """Where Hydra looks for options after conf/, while `configurations` says so."""
+
+    folder: Path | None = None
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        if self.folder is not None:
+            search_path.append("command-line", f"file://{self.folder}")
+
+
 @contextmanager
-def configurations() -> Iterator[None]:
-    """Within it `compose` finds conf/."""
+def configurations(options: Path | None = None) -> Iterator[None]:
+    """Within it `compose` finds conf/, and options of one's own in a folder that is laid out as it."""
     register()
     if GlobalHydra.instance().is_initialized():  # in a job of hydra.main
         yield
         return
-    with initialize_config_module("conf", version_base="1.3"):
-        yield
+    Plugins.instance().register(_OwnOptions)
+    _OwnOptions.folder = options
+    try:
+        with initialize_config_module("conf", version_base="1.3"):
+            yield
+    finally:
+        _OwnOptions.folder = None
 
 
 def points(words: Words) -> list[list[str]]:
@@ -54,18 +73,17 @@ def composed(command: str, overrides: Sequence[str]) -> tuple[DictConfig, Mappin
     given = parsed(overrides)
     groups = _groups()
     of_groups = [override for override in given if _is_group(override, groups)]
-    elsewhere = [override for override in given if override.key_or_group == SEARCH_PATH]
     check_moved(command, of_groups)
-    for override in [] if elsewhere else of_groups:
+    for override in of_groups:
         _check_choice(override)
-    chosen = [override.input_line or "" for override in (*of_groups, *elsewhere)]
+    chosen = [override.input_line or "" for override in of_groups]
     try:
         check_keys(command, given, plain(compose(command, chosen), resolve=False), groups)
         cfg = compose(command, list(overrides), return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"{' '.join(str(error).split())}; see the keys with: codec {command} --cfg job") from None
     choices = dict(cfg.hydra.runtime.choices)
-    if command == "train" and not elsewhere:
+    if command == "train":
         _check_profile(choices)
     with open_dict(cfg):
         del cfg["hydra"]
@@ -82,7 +100,7 @@ def _check_profile(choices: Mapping[str, Any]) -> None:
 
 def each_point(command: str, asked: Words) -> Iterator[DictConfig]:
     """The configuration of each point, or of the one, while Hydra knows conf/."""
-    with configurations():
+    with configurations(asked.options):
         for overrides in points(asked):
             yield composed(command, overrides)[0]
 
@@ -103,7 +121,7 @@ def prepared(command: str, words: Sequence[str], check: Callable[[Mapping[str, A
     Raises UserError for the first mistake.
     """
     asked = parse_words(command, words)
-    with configurations():
+    with configurations(asked.options):
         for number, overrides in enumerate(points(asked)):
             config = plain(composed(command, overrides)[0])
             if asked.shows:

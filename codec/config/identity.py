@@ -15,6 +15,8 @@ from codec.runs.folder import RunFolder
 from codec.runs.identity import Identity, content_of
 from codec.runs.naming import Composed, chosen_groups, identify
 
+NOT_GIVEN = "not given"
+
 
 def runs_folder() -> Path:
     """Where runs lie, each below the folder of its experiment."""
@@ -34,7 +36,10 @@ def identity(cfg: DictConfig, choices: Mapping[str, Any]) -> Identity:
 
     chosen = chosen_groups(choices, choices_with)
     with _no_environment():  # what it gives has a name, too
-        base = _composed(compose("train", [*experiment, *map(_override, chosen.items())]))
+        default = compose("train", [*experiment, *map(_override, chosen.items())])
+        for key in OmegaConf.missing_keys(default):  # what must be given has no default that it could be
+            OmegaConf.update(default, key, NOT_GIVEN)
+        base = _composed(default)
 
     def resolve(key: str, text: Any) -> Any:
         changed = copy.deepcopy(cfg)

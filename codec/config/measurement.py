@@ -1,8 +1,8 @@
 """What a codec is measured on and by: `test` and `perceptual` of every command that measures."""
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from codec.config.nodes import instantiate
 from codec.evaluation.measure import Measurement, load_measurement
 from data.testsets import TestSet
 

@@ -6,8 +6,13 @@ from collections.abc import Sequence
 from omegaconf import OmegaConf
 
 
-def width_at(lmbda: float, ladder: Sequence[float], num_narrow: int, narrow: int, wide: int) -> int:
-    """The paper's width for a rate point: `narrow` up to the ladder's num_narrow-th lambda, `wide` beyond."""
+def width_at(lmbda: float, ladder: Sequence[float] | None, num_narrow: int, narrow: int, wide: int) -> int:
+    """The paper's width for a rate point: `narrow` up to the ladder's num_narrow-th lambda, `wide` beyond.
+
+    Raises ValueError for a loss without a ladder.
+    """
+    if ladder is None:
+        raise ValueError("the paper's width goes by the ladder of its loss, and this loss has none")
     return narrow if lmbda <= math.sqrt(ladder[num_narrow - 1] * ladder[num_narrow]) else wide
 
 

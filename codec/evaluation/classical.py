@@ -1,81 +1,46 @@
-"""JPEG, WebP, AVIF and JPEG 2000 on the same pictures, through Pillow: real bytes, decoded again."""
+"""The classical codecs beside which a learned one is measured, and their measurement: real bytes, decoded again."""
 
-import io
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import PIL
 import torch
-from PIL import Image, features
+from PIL import Image
 from torch import Tensor
 
+from codec.evaluation.classical_codecs import ClassicalCodec, ExternalCodec, PillowCodec
 from codec.evaluation.results import ImageRow, Point, Results, equal_pictures
 from codec.metrics.quality import finite, psnr
 from codec.types import UserError
 from data.testsets import TestSet
 
-
-@dataclass(frozen=True)
-class ClassicalCodec:
-    """A format of Pillow's with the settings of its ladder, from low to high rate; all else is fixed in `options`.
-
-    libraries: those that do the work, by the names of PIL.features.
-    """
-
-    label: str
-    format: str
-    parameter: str
-    ladder: tuple[Any, ...]
-    options: dict[str, Any]
-    libraries: tuple[str, ...]
-
-    def versions(self) -> dict[str, str | None]:
-        """Of all that the bytes of a file depend on."""
-        return {"pillow": PIL.__version__} | {name: features.version(name) for name in self.libraries}
-
-    def encode(self, image: Image.Image, setting: Any) -> bytes:
-        """The file at one setting of the ladder."""
-        value = [setting] if self.parameter == "quality_layers" else setting
-        buffer = io.BytesIO()
-        image.save(buffer, self.format, **{self.parameter: value}, **self.options)
-        return buffer.getvalue()
-
-
-CLASSICAL = {
-    "jpeg": ClassicalCodec(
-        "JPEG",
-        "JPEG",
-        "quality",
-        (4, 7, 10, 14, 18, 24, 32, 42, 54, 66, 78, 88, 95),
-        {"optimize": True, "progressive": True},
-        ("jpg", "libjpeg_turbo", "mozjpeg"),
+CLASSICAL: dict[str, ClassicalCodec] = {
+    "jpeg": PillowCodec(
+        "JPEG", "quality", (4, 7, 10, 14, 18, 24, 32, 42, 54, 66, 78, 88, 95),
+        "JPEG", ("jpg", "libjpeg_turbo", "mozjpeg"), {"optimize": True, "progressive": True},
     ),
-    "webp": ClassicalCodec("WebP", "WEBP", "quality", (0, 5, 15, 30, 45, 60, 75, 85, 92), {"method": 4}, ("webp",)),
-    "avif": ClassicalCodec("AVIF", "AVIF", "quality", (10, 20, 30, 40, 50, 60, 70, 80), {"speed": 8}, ("avif",)),
-    "jpeg2000": ClassicalCodec(
-        "JPEG 2000",
-        "JPEG2000",
-        "quality_layers",
-        (240, 160, 110, 75, 50, 34, 23, 16, 11),
+    "webp": PillowCodec("WebP", "quality", (0, 5, 15, 30, 45, 60, 75, 85, 92), "WEBP", ("webp",), {"method": 4}),
+    "avif": PillowCodec("AVIF", "quality", (10, 20, 30, 40, 50, 60, 70, 80), "AVIF", ("avif",), {"speed": 8}),
+    "jpeg2000": PillowCodec(
+        "JPEG 2000", "quality_layers", (240, 160, 110, 75, 50, 34, 23, 16, 11), "JPEG2000", ("jpg_2000",),
         {"irreversible": True, "mct": 1},  # Pillow leaves the colour transform out: 2 to 8 dB on Kodak
-        ("jpg_2000",),
     ),
-}
+    "jxl": ExternalCodec(
+        "JPEG XL", "distance", (15, 11, 8, 6, 4.5, 3.3, 2.4, 1.7, 1.2, 0.8),
+        "cjxl {input} {output} -d {setting}", "djxl {input} {output}", "cjxl --version", ".jxl",
+    ),
+}  # fmt: skip
 
 
 def classical_codec(name: str) -> ClassicalCodec:
     """The codec of that name.
 
-    Raises UserError for a name that is not in CLASSICAL, or a format that this Pillow lacks.
+    Raises UserError for a name that is not in CLASSICAL, or for one that this machine cannot run.
     """
     if name not in CLASSICAL:
         raise UserError(f"unknown baseline '{name}'; expected some of {', '.join(CLASSICAL)}; set test.baselines")
-    codec = CLASSICAL[name]
-    if name in ("webp", "avif") and not features.check(name):
-        raise UserError(f"this Pillow has no {codec.label}; expected Pillow 11.3 or newer; install it, or set test.baselines")
-    return codec
+    CLASSICAL[name].check()
+    return CLASSICAL[name]
 
 
 def measure_classical(name: str, test_set: TestSet) -> Results:
@@ -91,9 +56,8 @@ def measure_classical(name: str, test_set: TestSet) -> Results:
         for setting in codec.ladder:
             rows[setting].append(_row(codec, picture.name, image, original, setting))
     points = [Point({codec.parameter: setting}, rows[setting]) for setting in codec.ladder]
-    options = ", ".join(f"{key}={value}" for key, value in codec.options.items())
     return Results(
-        codec.label, f"Pillow {PIL.__version__}, {options}", test_set.name, points,
+        codec.label, codec.describe(), test_set.name, points,
         {"ms_ssim": "left out for classical codecs: it takes longer than all else"} | equal_pictures(points),
     )  # fmt: skip
 
@@ -102,11 +66,13 @@ def _row(codec: ClassicalCodec, name: str, image: Image.Image, original: Tensor,
     begun = time.perf_counter()
     data = codec.encode(image, setting)
     between = time.perf_counter()
-    decoded = np.array(Image.open(io.BytesIO(data)).convert("RGB"))
+    decoded = codec.decode(data)
     done = time.perf_counter()
+    if decoded.size != image.size:
+        raise UserError(f"{codec.label}: {name} came back as {decoded.size}; expected {image.size}; set test.baselines")
     return ImageRow(
         name, image.width, image.height,
         file_bpp=8 * len(data) / (image.width * image.height),
-        psnr=finite(psnr(torch.from_numpy(decoded).permute(2, 0, 1), original)),
+        psnr=finite(psnr(torch.from_numpy(np.array(decoded)).permute(2, 0, 1), original)),
         encode_seconds=between - begun, decode_seconds=done - between,
     )  # fmt: skip

@@ -5,13 +5,14 @@ B batch, C latent channels, H W height and width of the picture, h w height and 
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import torch
 from pytorch_msssim import ms_ssim
 from torch import Tensor
 
-from codec.losses.rate_target import Decision, RateTarget
+from codec.losses.base import Loss, LossTerms
+from codec.losses.rate_target import RateTarget
 from codec.metrics.quality import MIN_MS_SSIM_SIDE
 from codec.types import CodecOutput, UserError
 
@@ -45,26 +46,6 @@ def one_minus_ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor:
     return 1 - ms_ssim(x_hat, x, data_range=1.0)
 
 
-class LossTerms(NamedTuple):
-    """The loss of one batch and what it is made of: scalars on the batch's device, all but the loss without gradient.
-
-    loss = lmbda * distortion + decision.rate_weight * bpp + perceptual_weight * perceptual; bpp_by_stream sums to bpp; mse is
-    on [0, 1]; perceptual is None without such a term.
-    """
-
-    loss: Tensor
-    distortion: Tensor
-    bpp: Tensor
-    bpp_by_stream: dict[str, Tensor]
-    mse: Tensor
-    decision: Decision
-    perceptual: Tensor | None = None
-
-    def psnr(self) -> Tensor:
-        """Of the batch as one picture, in dB, unclamped."""
-        return -10 * torch.log10(self.mse)
-
-
 class Perceptual(Protocol):
     """A distance of pictures that has a name, such as codec.metrics.perceptual.Lpips."""
 
@@ -75,11 +56,13 @@ class Perceptual(Protocol):
         ...
 
 
-class RateDistortion:
+class RateDistortion(Loss):
     """lmbda * distortion + bpp, bpp in bits per original pixel, averaged over the batch (Ballé 2018, eq. 6).
 
-    lmbda: weight of the distortion, whose scale is the distortion function's own. rate_target: what weights bpp, instead
-    of 1. perceptual: a further distance and its weight (HiFiC: LPIPS, 1).
+    loss = lmbda * distortion + rate_weight * bpp + perceptual_weight * perceptual
+
+    lmbda: weight of the distortion, whose scale is the distortion function's own. rate_target: decides about rate_weight,
+    which is 1 without. perceptual: a further distance and its weight (HiFiC: LPIPS, 1).
     """
 
     def __init__(
@@ -96,32 +79,31 @@ class RateDistortion:
         self.lmbda = lmbda
         self.rate_target = rate_target
         self.perceptual, self.perceptual_weight = perceptual, perceptual_weight
+        self.of_mse, self.steers = distortion is mse_255, rate_target is not None
+        self.measured_with = None if perceptual is None else perceptual.name
 
     def __call__(self, output: CodecOutput, x: Tensor, step: int | None = None) -> LossTerms:
-        """The loss of pictures x [B, 3, H, W] in [0, 1], in float32 whatever the networks ran in.
-
-        step: of the training, or None outside it; see RateTarget.decide.
-        """
         num_pixels = x.size(-1) * x.size(-2)
         with torch.autocast(x.device.type, enabled=False):
             x_hat = output.x_hat.to(x.dtype)
             by_stream = _rates(output.likelihoods, num_pixels)
             bpp = torch.stack(list(by_stream.values())).sum()
-            decision = Decision(bpp.new_ones(()))
-            if self.rate_target is not None:
+            distortion = self.distortion(x_hat, x)
+            loss, decision, further = self.lmbda * distortion, None, {}
+            if self.rate_target is None:
+                loss = loss + bpp
+            else:
                 quantized_bpp = torch.stack(list(_rates(output.quantized_likelihoods, num_pixels).values())).sum()
                 decision = self.rate_target.decide(quantized_bpp.detach(), step)
-            distortion = self.distortion(x_hat, x)
-            loss = self.lmbda * distortion + decision.rate_weight * bpp
-            perceptual = None
+                loss = loss + decision.rate_weight * bpp
             if self.perceptual is not None:
                 perceptual = self.perceptual(x_hat, x)
                 loss = loss + self.perceptual_weight * perceptual
-                perceptual = perceptual.detach()
+                further = {self.perceptual.name: perceptual.detach()}
             with torch.no_grad():
                 mse = torch.mean((x_hat - x) ** 2)
         streams = {name: value.detach() for name, value in by_stream.items()}
-        return LossTerms(loss, distortion.detach(), bpp.detach(), streams, mse, decision, perceptual)
+        return LossTerms(loss, distortion.detach(), bpp.detach(), streams, mse, decision, further)
 
 
 def _rates(likelihoods: dict[str, Tensor], num_pixels: int) -> dict[str, Tensor]:

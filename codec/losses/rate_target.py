@@ -21,11 +21,11 @@ def mean_over_ranks(value: Tensor) -> Tensor:
 
 
 class Decision(NamedTuple):
-    """The weight of the rate of one batch, a scalar; with a target, the quantised rate that decided, and the target."""
+    """The weight of the rate of one batch, a scalar; the quantised rate that decided, and the target."""
 
     rate_weight: Tensor
-    quantized_bpp: Tensor | None = None
-    target_bpp: float | None = None
+    quantized_bpp: Tensor
+    target_bpp: float
 
 
 class RateTarget:

@@ -1,22 +1,26 @@
 """The codecs by the names that configs and bundles use."""
 
+import importlib
+import pkgutil
+
 from codec.models.arguments import checked_arguments
 from codec.models.base import Codec
-from codec.models.hific import HiFiC
-from codec.models.hyperprior import FactorizedPrior, MeanScaleHyperprior, ScaleHyperprior
-from codec.models.segpic import SegPIC
-from codec.models.wacnn import WACNN
 from codec.types import UserError
 
+
+def _in_this_folder() -> dict[str, type[Codec]]:
+    """The codecs of all files here that have a name of their own."""
+    found: dict[str, type[Codec]] = {}
+    for file in pkgutil.iter_modules(__path__):
+        for kind in vars(importlib.import_module(f"{__name__}.{file.name}")).values():
+            if isinstance(kind, type) and issubclass(kind, Codec) and "name" in vars(kind):
+                same = found.setdefault(kind.name, kind)
+                assert same is kind, f"two codecs called {kind.name}: {same} and {kind}"
+    return found
+
+
 # A bundle names its network out of this table and nothing else: opening one runs no code of the file's.
-MODELS: dict[str, type[Codec]] = {
-    "factorized": FactorizedPrior,
-    "hyperprior": ScaleHyperprior,
-    "mean_scale": MeanScaleHyperprior,
-    "wacnn": WACNN,
-    "segpic": SegPIC,
-    "hific": HiFiC,
-}
+MODELS = _in_this_folder()
 
 
 def build_model(name: str, /, **arguments: object) -> Codec:

@@ -56,11 +56,13 @@ class Latents(NamedTuple):
 class Codec(nn.Module):
     """A learned codec: analysis to a latent, one pass over the latents, synthesis from what that pass returns.
 
-    Subclasses set `stride` (a picture's sides are padded to multiples of it), `latent_stride` and `straight_through`
-    (the streams that the decoder gets rounded in training; see RateEstimator), and write `code_latents`. `arguments` is
-    what rebuilds the network: the arguments of the constructor by name, which pass them on to this one.
+    Subclasses set `name` (what configurations and bundles call them), `stride` (a picture's sides are padded to multiples
+    of it), `latent_stride` and `straight_through` (the streams that the decoder gets rounded in training; see
+    RateEstimator), and write `code_latents` and `densities`. `arguments` is what rebuilds the network: the arguments of the
+    constructor by name, which pass them on to this one.
     """
 
+    name: ClassVar[str]
     stride: ClassVar[int]
     latent_stride: ClassVar[int] = 16
     straight_through: ClassVar[Collection[str]] = ()
@@ -146,8 +148,8 @@ class Codec(nn.Module):
 class HyperpriorCodec(Codec):
     """A codec whose y is coded by Gaussians of which side information z tells (Ballé 2018, fig. 4).
 
-    Subclasses build both entropy models and h_a, and say in `hyper_analysis` and `code_latents` how z comes from y, and what
-    it tells.
+    Subclasses build both entropy models and h_a, say in `hyper_analysis` and `code_latents` how z comes from y, and what it
+    tells, and name the networks that tell it in `entropy_networks`.
     """
 
     entropy_bottleneck: FactorizedDensity  # of z
@@ -159,6 +161,9 @@ class HyperpriorCodec(Codec):
 
     def gaussian_prior(self) -> GaussianPrior:
         return self.gaussian_conditional
+
+    def entropy_networks(self) -> list[nn.Module]:
+        raise NotImplementedError  # none would make files that another machine reads otherwise
 
     def hyper_analysis(self, y: Tensor) -> Tensor:
         """z [B, N, h/4, w/4] of y [B, M, h, w]; the sides of z are rounded up."""

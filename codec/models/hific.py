@@ -81,6 +81,7 @@ class HiFiC(HyperpriorCodec):
     other models here, 1e-9 instead of TFC's 2^-8: it reaches the quantiles alone, which export solves anew.
     """
 
+    name = "hific"
     stride = 16
     straight_through = ("y",)
 

@@ -48,6 +48,7 @@ class FactorizedPrior(Codec):
     N filters and M latent channels; the paper uses (128, 192), and (192, 320) at its three highest rates.
     """
 
+    name = "factorized"
     stride = 16
 
     def __init__(self, N: int, M: int):
@@ -76,6 +77,7 @@ class ScaleHyperprior(HyperpriorCodec):
     N filters and M latent channels as in FactorizedPrior.
     """
 
+    name = "hyperprior"
     stride = 64
 
     def __init__(self, N: int, M: int):
@@ -114,6 +116,8 @@ class MeanScaleHyperprior(ScaleHyperprior):
 
     N filters and M latent channels; CompressAI trained (128, 192) up to its fourth quality and (192, 320) beyond.
     """
+
+    name = "mean_scale"
 
     def __init__(self, N: int, M: int):
         super().__init__(N, M)

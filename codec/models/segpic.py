@@ -82,6 +82,7 @@ class SegPIC(HyperpriorCodec):
     Raises UserError for widths that are not multiples of 24 and 40, and for a grid beyond 255.
     """
 
+    name = "segpic"
     stride = 64
     straight_through = ("p1", "p2", "y", "z")
 

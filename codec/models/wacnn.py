@@ -74,6 +74,7 @@ class WACNN(HyperpriorCodec):
     Raises UserError for widths that are not multiples of 24 and 40.
     """
 
+    name = "wacnn"
     stride = 64
     straight_through = ("y", "z")
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from codec.losses.adversarial import discriminator_loss, generator_loss
-from codec.losses.rate_distortion import RateDistortion
+from codec.losses.base import Loss
 from codec.models.base import Codec
 from codec.models.discriminator import Discriminator
 from codec.modules.base import CodecModule
@@ -38,7 +38,7 @@ class AdversarialModule(CodecModule):
         self,
         codec: Codec,
         discriminator: Discriminator,
-        loss: RateDistortion,
+        loss: Loss,
         schedule: Schedule,
         *,
         beta: float,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from codec.entropy.coder import Noise, uniform_noise
-from codec.losses.rate_distortion import LossTerms, RateDistortion
+from codec.losses.base import Loss, LossTerms
 from codec.models.base import Codec
 from codec.optim.schedules import Schedule
 from codec.types import Batch, CodecOutput, UserError
@@ -42,7 +42,7 @@ class CodecModule(lightning.LightningModule):
     def __init__(
         self,
         codec: Codec,
-        loss: RateDistortion,
+        loss: Loss,
         schedule: Schedule,
         *,
         optimizer: Callable[[ParameterGroups], Optimizer],
@@ -135,8 +135,7 @@ class CodecModule(lightning.LightningModule):
         output = self.codec(batch.image)
         terms = self.loss(output, batch.image)
         values = {"val/loss": terms.loss, "val/bpp": terms.bpp, "val/psnr": terms.psnr(), "val/mse": terms.mse}
-        if terms.perceptual is not None:
-            values[f"val/{self._perceptual_name()}"] = terms.perceptual
+        values |= {f"val/{name}": value for name, value in terms.further.items()}
         if self.codec.grid is not None and batch.regions is not None:
             # The codec will not have these regions: what they would be worth, for comparison.
             values["val/masked_loss"] = self.loss(self.codec(batch.image, regions=batch.regions), batch.image).loss
@@ -155,13 +154,9 @@ class CodecModule(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.schedule.load_state_dict(checkpoint["schedule"])
 
-    def _perceptual_name(self) -> str:
-        assert self.loss.perceptual is not None
-        return self.loss.perceptual.name  # which says with what weights it measures
-
     def _codec_forward(self, image: Tensor, regions: Tensor | None = None) -> CodecOutput:
         """The codec's output of training on image [B, 3, H, W], with the rates that the loss asks for."""
-        return self.codec(image, self.noise, regions, quantized=self.loss.rate_target is not None)
+        return self.codec(image, self.noise, regions, quantized=self.loss.steers)
 
     def _log_every(self) -> int:
         return self.trainer.log_every_n_steps  # type: ignore[attr-defined]
@@ -173,10 +168,8 @@ class CodecModule(lightning.LightningModule):
         """Log the terms of a step, and whatever `more` there is by name."""
         values = {"loss": terms.loss.detach(), "bpp": terms.bpp, "psnr": terms.psnr(), "mse": terms.mse}
         values |= {f"bpp_{name}": value for name, value in terms.bpp_by_stream.items()}
-        values |= {"distortion": terms.distortion, "aux": auxiliary.detach()} | (more or {})
-        if terms.perceptual is not None:
-            values[self._perceptual_name()] = terms.perceptual
-        if terms.decision.quantized_bpp is not None:
+        values |= {"distortion": terms.distortion, "aux": auxiliary.detach()} | (more or {}) | terms.further
+        if terms.decision is not None:
             values |= {"quantized_bpp": terms.decision.quantized_bpp, "rate_weight": terms.decision.rate_weight}
             values["target_bpp"] = torch.tensor(terms.decision.target_bpp)
         values["lr"] = torch.tensor(self.lr * self.schedule.factor(self.global_step))

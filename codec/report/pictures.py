@@ -1,6 +1,5 @@
 """Parts of pictures side by side: original, decoded from our file, JPEG of the same size."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,7 +28,7 @@ def _jpeg_at(image: Tensor, num_bytes: int) -> tuple[Tensor, int]:
         middle = (low + high) // 2
         low, high = (middle, high) if len(codec.encode(source, middle)) <= num_bytes else (low, middle)
     data = min((codec.encode(source, quality) for quality in (low, high)), key=lambda d: abs(len(d) - num_bytes))
-    return torch.from_numpy(np.array(Image.open(io.BytesIO(data)).convert("RGB"))).permute(2, 0, 1), len(data)
+    return torch.from_numpy(np.array(codec.decode(data))).permute(2, 0, 1), len(data)
 
 
 def _detail(image: Tensor) -> tuple[int, int]:

@@ -32,7 +32,7 @@ def write_rd_plot(learned: Sequence[Results], classical: Sequence[Results], path
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7.2, 5), dpi=150, layout="constrained")
-    for other in classical:
+    for other in filter(Results.curve, classical):  # a lossless one has none
         axes.plot(*np.array(other.curve()).T, "-", marker=".", linewidth=1.2, alpha=0.8, label=other.name)
     for name, curve in published_curves(learned[0].dataset).items():
         axes.plot(*np.array(curve).T, "--", linewidth=1, alpha=0.8, label=f"{name}, published")
@@ -58,15 +58,16 @@ def write_rd_plot(learned: Sequence[Results], classical: Sequence[Results], path
         axes.plot([bpp], [quality], "*", color="crimson", markersize=15, label="the shipped codec", zorder=6)
         highest = max(highest, bpp)
     axes.set_xlim(0, max(1.2, 1.3 * highest))
-    curves = [curve for result in (*classical, *learned) if (curve := result.curve())]
+    curves = [result.curve() for result in (*classical, *learned)]
     visible = [quality for curve in curves for bpp, quality in curve if bpp <= axes.get_xlim()[1]]
-    axes.set_ylim(min(visible) - 0.5, max(visible) + 0.5)
+    if visible:
+        axes.set_ylim(min(visible) - 0.5, max(visible) + 0.5)
+        axes.legend(loc="lower right", fontsize="small")
     axes.set_xlabel("bits per pixel, of files written")
     axes.set_ylabel("PSNR in dB, RGB of 8 bits, mean over pictures")
     title = f"{learned[0].dataset}: {len(learned[0].points[0].images)} pictures"
     axes.set_title(title, parse_math=False)  # a folder gives its set any name
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right", fontsize="small")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
     plt.close(figure)

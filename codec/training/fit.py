@@ -49,6 +49,6 @@ class Training:
         if "val/loss" in self.trainer.callback_metrics:
             self.folder.update_facts(val_loss=float(self.trainer.callback_metrics["val/loss"]))
         facts: dict[str, Any] = {"config": {key: self.config[key] for key in TOLD}}
-        if self.module.loss.perceptual is not None:
-            facts["trained_with"] = self.module.loss.perceptual.name
+        if self.module.loss.measured_with is not None:
+            facts["trained_with"] = self.module.loss.measured_with
         save_bundle(self.folder.bundle, self.module.codec, facts, half=True)

@@ -7,24 +7,24 @@ from collections import Counter
 from pathlib import Path
 
 from codec.files.bundle import bundle_facts, load_weights
-from codec.losses.rate_distortion import RateDistortion, mse_255
+from codec.losses.base import Loss
 from codec.models import Codec
 from codec.models.linear_start import can_start_as_transform_codec
 from codec.runs.folder import RunFolder
 from codec.types import UserError
 
 
-def choose_init(asked: str, codec: Codec, loss: RateDistortion) -> str:
+def choose_init(asked: str, codec: Codec, loss: Loss) -> str:
     """`pca` or `random`; `auto` is pca where the codec's transforms and the loss allow it.
 
     Raises UserError for pca where they do not.
     """
     if asked == "random":
         return asked
-    fits, of_mse = can_start_as_transform_codec(codec), loss.distortion is mse_255
+    fits = can_start_as_transform_codec(codec)
     if asked == "auto":
-        return "pca" if fits and of_mse else "random"
-    if not of_mse:
+        return "pca" if fits and loss.of_mse else "random"
+    if not loss.of_mse:
         raise UserError("init=pca with a loss other than MSE: its quantisation step follows from lmbda * MSE; set init=auto")
     if not fits:
         raise UserError(f"init=pca for {type(codec).__name__}, whose transforms are not Ballé's four stages; set init=auto")

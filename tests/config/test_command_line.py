@@ -48,6 +48,7 @@ def shown(capsys, *words):
         ("--resume", "no option --resume"),
         ("--cfg hydra", "expected --cfg job"),
         ("--config-dir nowhere", "no folder there"),
+        ("hydra.searchpath=[file:///mine]", "expected a folder of options of your own as --config-dir FOLDER"),
         ("profile=tiny", "which has one size"),
         ("loss=ms_ssim data.crop=128", "expected at least 161"),
         ("experiment=shipped profile=paper", "which has one size"),

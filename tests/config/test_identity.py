@@ -5,6 +5,7 @@ import pytest
 from codec.config.command_line import parse_words
 from codec.config.compose import composed, configurations
 from codec.config.identity import identity, run_path
+from codec.types import UserError
 
 
 def asked(line):
@@ -59,3 +60,21 @@ def test_the_environment_gives_values_too(monkeypatch):
         assert asked("")[1].name == "default"  # which reads no files
         monkeypatch.delenv("CODEC_DATA")
         assert asked("data=folder data.root=/photos")[1].name == by_environment.name
+
+
+def test_what_must_be_given_is_in_the_name():
+    """It has no default that it could be."""
+    with configurations():
+        for root in ("a", "b"):
+            who = asked(f"test@data.val=folder data.val.root={root}")[1]
+            assert who.name == f"data.val-folder__data.val.root-{root}"
+
+
+def test_a_run_with_options_of_ones_own_has_a_name(tmp_path):
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "mine.yaml").write_text("# @package _global_\ndefaults: [mse, _self_]\nmodel: {lmbda: 0.02}\n")
+    with configurations(tmp_path):
+        assert asked("loss=mine")[1].name == "loss-mine"
+        assert asked("loss=mine model.lmbda=0.03")[1].name == "model.lmbda-0.03__loss-mine"
+    with configurations(), pytest.raises(UserError, match="loss=mine; expected one of ms_ssim, mse, perceptual"):
+        asked("loss=mine")

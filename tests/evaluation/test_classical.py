@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 from codec.evaluation.classical import CLASSICAL, measure_classical
+from codec.evaluation.classical_codecs import PillowCodec
 from codec.metrics.quality import psnr
 from codec.types import UserError
 from data.testsets import TestImage, TestSet
@@ -24,9 +26,10 @@ def colourful(height: int = 96, width: int = 120) -> torch.Tensor:
 
 
 PICTURE = TestImage("colourful", colourful)
+HERE = [name for name, codec in CLASSICAL.items() if isinstance(codec, PillowCodec) or shutil.which(f"c{name}")]
 
 
-@pytest.fixture(scope="module", params=CLASSICAL)
+@pytest.fixture(scope="module", params=HERE)
 def measured(request):
     return request.param, measure_classical(request.param, TestSet("mine", [PICTURE]))
 
@@ -48,7 +51,7 @@ def test_rows_say_what_the_bytes_say(measured):
     data = codec.encode(Image.fromarray(original.permute(1, 2, 0).numpy()), setting)
     row = next(p.images[0] for p in results.points if p.setting == {codec.parameter: setting})
     assert row.file_bpp == 8 * len(data) / (96 * 120)
-    decoded = torch.from_numpy(np.array(Image.open(io.BytesIO(data)).convert("RGB"))).permute(2, 0, 1)
+    decoded = torch.from_numpy(np.array(codec.decode(data))).permute(2, 0, 1)
     assert row.psnr == psnr(decoded, original)
     assert (row.payload_bpp, row.table_bpp, row.estimated_bpp) == (None, None, None)
 
@@ -66,7 +69,7 @@ def test_jpeg2000_transforms_colours():
     assert spread < 0.5 * single
 
 
-@pytest.mark.parametrize("name", CLASSICAL)
+@pytest.mark.parametrize("name", HERE)
 def test_a_picture_that_comes_back_exactly_is_told_and_written(name, tmp_path):
     flat = TestImage("flat", lambda: torch.full((3, 32, 32), 128, dtype=torch.uint8))
     results = measure_classical(name, TestSet("mine", [flat]))
@@ -77,7 +80,7 @@ def test_a_picture_that_comes_back_exactly_is_told_and_written(name, tmp_path):
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (17, 5)])
-@pytest.mark.parametrize("name", CLASSICAL)
+@pytest.mark.parametrize("name", HERE)
 def test_small_pictures(name, height, width):
     results = measure_classical(name, TestSet("mine", [TestImage("small", lambda: colourful(height, width))]))
     assert all(point.images[0].file_bpp > 0 for point in results.points)

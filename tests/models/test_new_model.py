@@ -63,6 +63,9 @@ class TwoSlices(HyperpriorCodec):
     def analysis(self, x):
         return self.g_a(x) * self.gain
 
+    def entropy_networks(self):
+        return [self.h_scale_s, self.h_mean_s, self.slices if self.context is None else self.context]
+
     def code_latents(self, coder, y, size, regions=None):
         z_hat = self.code_z(coder, y, size)
         height, width = size

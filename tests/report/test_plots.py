@@ -1,9 +1,10 @@
 """Plots of a measurement: files that open, and codecs that can be told apart."""
 
 import pytest
-from made_up_results import jpeg, learned
+from made_up_results import PICTURES, jpeg, learned
 from PIL import Image
 
+from codec.evaluation.results import ImageRow, Point, Results
 from codec.metrics.published import published_curves
 from codec.report.plots import write_rate_plot, write_rd_plot
 
@@ -42,3 +43,13 @@ def test_the_plot_beside_published_curves_opens(tmp_path):
     sweep = [learned("codec", lmbda, 0.9 * bpp / 2.5, psnr - 2.5, "kodak") for lmbda, (bpp, psnr) in enumerate(curve)]
     write_rd_plot(sweep, [], tmp_path / "plot.png")
     assert Image.open(tmp_path / "plot.png").width == 1080
+
+
+def test_a_codec_that_loses_nothing_has_no_place_in_the_plot(tmp_path):
+    rows = [ImageRow(picture.name, 64, 64, 9.0, None) for picture in PICTURES]
+    lossless = Results("PNG", "made up", "folder", [Point({}, rows)])
+    write_rd_plot([learned("mine", 0.01, 0.2, 26.0)], [lossless], tmp_path / "plot.png")
+    write_rd_plot([lossless], [lossless], tmp_path / "lossless.png")
+    write_rd_plot([learned("mine", 0.01, 0.2, 26.0)], [], tmp_path / "alone.png")
+    assert (tmp_path / "plot.png").read_bytes() == (tmp_path / "alone.png").read_bytes()
+    assert min(Image.open(tmp_path / "lossless.png").size) > 500

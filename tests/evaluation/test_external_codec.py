@@ -1,0 +1,104 @@
+"""A classical codec that programs of others are: their commands, their files, and what is told where they fail."""
+
+import sys
+import tempfile
+
+import pytest
+import torch
+from conftest import picture
+
+from codec.evaluation.baselines import measure_baselines
+from codec.evaluation.classical import CLASSICAL, measure_classical
+from codec.evaluation.classical_codecs import ExternalCodec
+from codec.types import UserError
+from data.testsets import TestImage, TestSet
+
+TOOL = """
+import sys, zlib
+what, source, target, *step = sys.argv[1:]
+data = open(source, "rb").read()
+if what == "encode":
+    kind, size, most, pixels = data.split(b"\\n", 3)
+    coded = bytes(value // int(step[0]) for value in pixels)
+    open(target, "wb").write(bytes([int(step[0])]) + size + b"\\n" + zlib.compress(coded, 9))
+else:
+    size, coded = data[1:].split(b"\\n", 1)
+    pixels = bytes(min(255, value * data[0] + data[0] // 2) for value in zlib.decompress(coded))
+    open(target, "wb").write(b"P6\\n" + size + b"\\n255\\n" + pixels)
+"""
+SET = TestSet("mine", [TestImage("a", lambda: picture(24, 32)), TestImage("b", lambda: picture(5, 7))])
+
+
+@pytest.fixture
+def tool(tmp_path):
+    """A program that rounds and packs, in a folder whose name wants quotes."""
+    path = tmp_path / "my tools" / "pack.py"
+    path.parent.mkdir()
+    path.write_text(TOOL)
+    return path
+
+
+@pytest.fixture
+def add(monkeypatch, tool):
+    """Makes it one of the classical codecs, or what becomes of it with other fields."""
+
+    def entry(**fields):
+        python = f"{sys.executable} -S -E"
+        fields = {
+            "encoder": f"{python} '{tool}' encode {{input}} {{output}} {{setting}}", "version": f"{python} --version",
+            "decoder": f"{python} '{tool}' decode {{input}} {{output}}", "suffix": ".pack", "picture": ".ppm",
+        } | fields  # fmt: skip
+        monkeypatch.setitem(CLASSICAL, "pack", ExternalCodec("Pack", "step", (60, 20, 6), **fields))
+
+    return entry
+
+
+def test_its_files_are_counted_and_what_they_decode_to_is_measured(add, tool, monkeypatch, tmp_path):
+    add()
+    monkeypatch.setattr(tempfile, "tempdir", str(tool.parent))  # no blank divides a command
+    results = measure_classical("pack", SET)
+    (a, b), _, (finest, _) = (point.images for point in results.points)
+    original = picture(24, 32)
+    rounded = (original // 60 * 60).float().add(30).clamp(max=255)
+    mse = float(torch.mean((rounded - original.float()) ** 2))
+    assert a.psnr == pytest.approx(10 * torch.log10(torch.tensor(255**2 / mse)).item(), abs=1e-4)
+    assert 0 < a.file_bpp < finest.file_bpp and a.psnr < finest.psnr and (b.width, b.height) == (7, 5)
+    codec = CLASSICAL["pack"]
+    assert [point.setting for point in results.points] == [{"step": 60}, {"step": 20}, {"step": 6}]
+    assert "Python 3" in results.description and codec.encoder in results.description and codec.decoder in results.description
+    assert list(tool.parent.iterdir()) == [tool]
+
+
+def test_it_is_measured_once_and_anew_where_its_program_changes(add, tool, monkeypatch, tmp_path):
+    add()
+    monkeypatch.setenv("CODEC_CACHE", str(tmp_path / "cache"))
+    kept = tmp_path / "cache" / "baselines"
+    (first,) = measure_baselines(["pack"], SET)
+    assert measure_baselines(["pack"], SET) == [first] and len(list(kept.iterdir())) == 1
+    tool.write_text(TOOL.replace("data[0] // 2", "data[0] // 3"))
+    (changed,) = measure_baselines(["pack"], SET)
+    assert changed.curve() != first.curve() and len(list(kept.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    "fields, expected",
+    [
+        ({"encoder": "nosuchprogram {input} {output}"}, "Pack: no program nosuchprogram; expected it in $PATH"),
+        ({"decoder": "nosuchprogram {input} {output}"}, "Pack: no program nosuchprogram; expected it in $PATH"),
+        ({"encoder": "python3 -c 'raise SystemExit(\"no\")'"}, "at step 60 ended with exit status 1 and said: no; expected"),
+        ({"encoder": "true"}, "`true` at step 60 ended with exit status 0 and said: nothing; expected 0 and a file"),
+        ({"decoder": "cp {input} {output}"}, "`cp {input} {output}` wrote what is no picture"),
+    ],
+)  # fmt: skip
+def test_what_fails_is_told_in_one_line(add, fields, expected):
+    add(**fields)
+    with pytest.raises(UserError) as caught:
+        measure_classical("pack", SET)
+    assert expected in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_picture_of_another_size_is_no_measurement(add, tool):
+    tool.write_text(TOOL.replace('b"P6\\n" + size', 'b"P6\\n1 1"'))
+    add()
+    with pytest.raises(UserError, match=r"Pack: a came back as \(1, 1\); expected \(32, 24\)"):
+        measure_classical("pack", SET)
