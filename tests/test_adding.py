@@ -1,4 +1,4 @@
-"""What codec/ADDING.md says is added to a copy of this tree, as it says, and used there."""
+"""What codec/README.md says is added to a copy of this tree, as it says, and used there."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ import pytest
 from conftest import REPOSITORY, picture
 from PIL import Image
 
-DOCUMENT = "\n" + (REPOSITORY / "codec" / "ADDING.md").read_text()
+DOCUMENT = "\n" + (REPOSITORY / "codec" / "README.md").read_text().partition("## How to add")[2]
 SECTIONS = dict(re.findall(r"^### (.+?)\n(.*?)(?=^##|\Z)", DOCUMENT.partition("\n## How to add\n")[2], re.S | re.M))
 NAMED = re.compile(r"(?:# @package .+\n)?# (?P<path>[\w/]+\.(?:py|yaml))(?:, after: (?P<after>.+))?\n")
 PLACES = {"DIR": "run", "BUNDLE": "codec.safetensors", "LIST": "list.txt", "PATH": "arrays", "P": "arrays/pictures.npy"}
