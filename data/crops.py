@@ -44,7 +44,8 @@ class Window(NamedTuple):
 def draw_window(height: int, width: int, side: int, scales: Sequence[float], rng: np.random.Generator) -> Window:
     """A random window on a picture of that size, shrunk by one of `scales`, at most 1; mirrored half the time.
 
-    A scale at which the picture would be smaller than the crop is raised until it fits.
+    height, width: of the picture in pixels. side: of the crop. rng: all that is random. A scale at which the picture would be
+    smaller than the crop is raised until it fits.
     Raises UserError where the picture itself is smaller.
     """
     shortest = min(height, width)

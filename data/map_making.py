@@ -72,7 +72,8 @@ def make_maps(
     """Make the maps of the pictures `relatives` below root that are missing, in one shard of them.
 
     source: prepared. A map counts as done when it lies there and a manifest names it. Maps do not depend on shard and
-    processes. A picture that is broken, or has no map of its size, is left out and returned as a fault.
+    processes. report: called with how many of how many are done. A picture that is broken, or has no map of its size, is left
+    out and returned as a fault.
     Raises UserError where the folder holds anything else, or two pictures would share a map.
     """
     _check_names(source.maps, relatives)

@@ -19,7 +19,11 @@ from data.testsets import TestImage, TestSet
 
 
 class CropDataset(Dataset[Tensor]):
-    """The crop of each key (step, place), from a mixture of sources drawn by weight."""
+    """The crop of each key (step, place), from a mixture of sources drawn by weight.
+
+    weights: of each source, positive. crop: side in pixels. batch_size: places of a step. seed: with the key, all that is
+    random.
+    """
 
     def __init__(self, sources: Mapping[str, Source], weights: Mapping[str, float], crop: int, batch_size: int, seed: int):
         if sources.keys() != weights.keys() or any(w <= 0 for w in weights.values()):
@@ -105,9 +109,10 @@ class ImageDataModule(lightning.LightningDataModule):
 
     batch_size: pictures of one step, over all ranks. crop: side in pixels. val: the test set. root: what conf/data names the
     files of sources, regions and maps by; nothing is read from it here. regions: where the maps of the sources come from, or
-    None; with them each training batch has maps. val_source: pictures with regions to validate on instead, one crop of each,
-    so that what maps are worth can be measured. Pixels travel as uint8 and become float32 in [0, 1] on the device, ids travel
-    as small as they can.
+    None; with them each training batch has maps. val_source: pictures with regions to validate on instead, one crop of each, so
+    that what maps are worth can be measured. num_workers: processes that load. seed: of crops and their order. overfit_batches:
+    the first so many batches again and again. Pixels travel as uint8 and become float32 in [0, 1] on the device, ids travel as
+    small as they can.
     """
 
     def __init__(

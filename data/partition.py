@@ -30,9 +30,9 @@ def partition(
 ) -> np.ndarray:
     """The regions that masks cut a picture into, int32 [H, W], ids dense from 0.
 
-    masks: bool or 0 and 1, each [H, W]; they may overlap: smaller ones lie on top of larger ones, later ones on top of
-    earlier ones of their size. leftover: pixels without a mask are "one" region, or one for each of their connected
-    "components". The rest as in merge_small.
+    masks: bool or 0 and 1, each [H, W] of that height and width; they may overlap: smaller ones lie on top of larger ones,
+    later ones on top of earlier ones of their size. leftover: pixels without a mask are "one" region, or one for each of their
+    connected "components". min_area, max_regions: as in merge_small.
     """
     return settle(_pile(masks, height, width), min_area=min_area, max_regions=max_regions, leftover=leftover)
 

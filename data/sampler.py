@@ -17,6 +17,7 @@ class StepBatchSampler:
     """Endless batches of keys, of the places `rank, rank + world, …` of each global batch.
 
     Handed to a DataLoader as batch_sampler; it has no length, so that a run is measured in steps alone.
+    batch_size: pictures of a global batch, of which this is rank `rank` of `world`.
     start: says with which step to begin, each time anew: an epoch, where Lightning was told to make some, goes on where the
     last ended. overfit_batches: the first so many batches again and again, or None.
     """

@@ -15,7 +15,8 @@ import pytest
 from conftest import REPOSITORY, picture
 from PIL import Image
 
-DOCUMENT = "\n" + (REPOSITORY / "codec" / "README.md").read_text().partition("## How to add")[2]
+README = (REPOSITORY / "codec" / "README.md").read_text()
+DOCUMENT = "\n" + README[README.index("## How to add") :]
 SECTIONS = dict(re.findall(r"^### (.+?)\n(.*?)(?=^##|\Z)", DOCUMENT.partition("\n## How to add\n")[2], re.S | re.M))
 NAMED = re.compile(r"(?:# @package .+\n)?# (?P<path>[\w/]+\.(?:py|yaml))(?:, after: (?P<after>.+))?\n")
 PLACES = {"DIR": "run", "BUNDLE": "codec.safetensors", "LIST": "list.txt", "PATH": "arrays", "P": "arrays/pictures.npy"}

@@ -109,3 +109,23 @@ def test_every_rule_points_up():
 def test_a_file_has_one_purpose(path):
     most = MOST_LINES_OF_A_COMMAND if room_of(module_of(path)) == "codec.commands" else MOST_LINES
     assert len(path.read_text().splitlines()) <= most
+
+
+def functions(path: Path) -> Iterator[tuple[str, ast.FunctionDef, str]]:
+    """The public functions and constructors of a file, each with its name and what documents it."""
+    for place in ast.walk(ast.parse(path.read_text())):
+        for function in place.body if isinstance(place, ast.Module | ast.ClassDef) else []:
+            if isinstance(function, ast.FunctionDef) and (function.name == "__init__" or not function.name.startswith("_")):
+                documented = ast.get_docstring(function) or ""
+                if function.name == "__init__":
+                    documented += ast.get_docstring(place) or ""
+                yield f"{getattr(place, 'name', path.stem)}.{function.name}", function, documented
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_many_parameters_are_named_in_the_docstring(path):
+    """Of what has more than four; what has no docstring does what its base or protocol says."""
+    for name, function, documented in functions(path):
+        parameters = [a.arg for a in (*function.args.args, *function.args.kwonlyargs) if a.arg not in ("self", "cls")]
+        if len(parameters) > 4 and documented and not name.split(".")[0].startswith("_"):
+            assert not [parameter for parameter in parameters if parameter not in documented], f"{path.name}: {name}"

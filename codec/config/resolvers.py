@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 def width_at(lmbda: float, ladder: Sequence[float] | None, num_narrow: int, narrow: int, wide: int) -> int:
     """The paper's width for a rate point: `narrow` up to the ladder's num_narrow-th lambda, `wide` beyond.
 
+    lmbda: of the point; ladder: that its loss was published with.
     Raises ValueError for a loss without a ladder.
     """
     if ladder is None:

@@ -51,15 +51,15 @@ class LatentCoder(Protocol):
     ) -> Tensor:
         """z_hat [B, *shape] of stream `name`; shape is (C, h, w) or any other that begins with C; z is None when reading.
 
-        present: bool [B, 1, h, w], which columns exist (None: all). Those that do not cost nothing, and only an estimate
-        knows any.
+        density: what z is coded by. present: bool [B, 1, h, w], which columns exist (None: all). Those that do not cost
+        nothing, and only an estimate knows any.
         """
         ...
 
     def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior) -> Tensor:
         """y_hat of stream `name`, in the shape of its scales and means (None: zero), [B, C, h, w] or any other.
 
-        y is None when reading.
+        y is None when reading. prior: what it is coded by.
         """
         ...
 

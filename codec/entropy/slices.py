@@ -45,7 +45,10 @@ class ChannelContext(nn.Module):
         self.tanh = nn.Tanh()
 
     def code(self, coder: LatentCoder, y: Tensor | None, scales: Tensor, means: Tensor, prior: GaussianPrior) -> Tensor:
-        """y_hat [B, M, h, w] of stream "y"; scales and means: what side information says of them, [B, M, h, w]."""
+        """y_hat [B, M, h, w] of stream "y", coded by `coder`.
+
+        y: None when reading. scales, means: what side information says of them, [B, M, h, w]. prior: of each slice.
+        """
         slices = [None] * self.num_slices if y is None else y.chunk(self.num_slices, dim=1)
         decoded: list[Tensor] = []
         for i, part in enumerate(slices):
@@ -62,7 +65,10 @@ def code_y(
     coder: LatentCoder, context: ChannelContext | None, y: Tensor | None, scales: Tensor, means: Tensor,
     prior: GaussianPrior,
 ) -> Tensor:  # fmt: skip
-    """y_hat [B, M, h, w] of stream "y": through the context, or, where there is none, by scales and means as they are."""
+    """y_hat [B, M, h, w] of stream "y": through the context, or, where there is none, by scales and means as they are.
+
+    coder, y, scales, means, prior: as of ChannelContext.code.
+    """
     if context is None:
         return coder.gaussian("y", y, scales, means, prior)
     return context.code(coder, y, scales, means, prior)

@@ -64,6 +64,8 @@ def write_container(
 ) -> bytes:
     """The content of a .lic file.
 
+    fingerprint: 8 bytes, of the bundle. height, width: of the picture in pixels. payload: range-coded. symbols_crc: CRC-32 of
+    the symbols. grid: rows and columns of the regions, of a codec that adapts to them.
     Raises UserError for a picture of more than 2^27 pixels, which no reader would take.
     """
     check_size(height, width)

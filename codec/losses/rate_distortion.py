@@ -62,7 +62,7 @@ class RateDistortion(Loss):
     loss = lmbda * distortion + rate_weight * bpp + perceptual_weight * perceptual
 
     lmbda: weight of the distortion, whose scale is the distortion function's own. rate_target: decides about rate_weight,
-    which is 1 without. perceptual: a further distance and its weight (HiFiC: LPIPS, 1).
+    which is 1 without. perceptual, perceptual_weight: a further distance and its weight (HiFiC: LPIPS, 1).
     """
 
     def __init__(

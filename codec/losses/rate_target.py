@@ -32,7 +32,7 @@ class RateTarget:
     """Weight `above` on the rate of a batch whose quantised rate is above the target, weight `below` on others.
 
     The codec then settles where the batches of both kinds balance: at the target, if it is between the rates of the two
-    weights. weight_schedule and target_schedule multiply weights and target, by step.
+    weights. target_bpp: in bits per pixel. weight_schedule and target_schedule multiply weights and target, by step.
     Raises UserError for a target or weights that steer nowhere.
     """
 
@@ -65,5 +65,8 @@ class RateTarget:
 def make_rate_target(
     target_bpp: float | None, above: float, below: float, weight_schedule: Schedule, target_schedule: Schedule
 ) -> RateTarget | None:
-    """The RateTarget of conf/, or None where target_bpp is null."""
+    """The RateTarget of conf/, or None where target_bpp is null.
+
+    target_bpp, above, below, weight_schedule, target_schedule: as of RateTarget.
+    """
     return None if target_bpp is None else RateTarget(target_bpp, above, below, weight_schedule, target_schedule)

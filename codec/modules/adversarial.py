@@ -31,7 +31,7 @@ class AdversarialModule(CodecModule):
     past it, so that they count batches here too, for schedules, checkpoints and logs.
 
     beta: weight of the generator's loss. discriminator_lr: the schedule acts on it, too. accumulate: parts of a batch whose
-    gradients are summed before a step; each decides for itself about its rate weight.
+    gradients are summed before a step; each decides for itself about its rate weight. settings: as of CodecModule.
     """
 
     def __init__(

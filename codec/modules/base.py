@@ -36,7 +36,7 @@ class CodecModule(lightning.LightningModule):
     ones do, skips a step without a wait for the device.
     lr, quantiles_lr: of the networks and densities, and of the quantiles; schedule acts on the first alone.
     clip_norm: limit on the gradient norm of all but the quantiles, or None.
-    noise: where the noise of training comes from.
+    seed: of the noise of training; noise: where it comes from.
     """
 
     def __init__(

@@ -51,7 +51,11 @@ def _choose(rows: Sequence[ImageRow]) -> list[str]:
 
 
 def write_pictures(bundle: Bundle, pictures: Sequence[TestImage], ours: Results, files: Path, path: Path) -> None:
-    """A sheet of parts of pictures: original, decoded from our file, JPEG of the same size."""
+    """A sheet of parts of pictures: original, decoded from our file, JPEG of the same size.
+
+    bundle: which decodes. ours: its results, by which the pictures are chosen. files: the folder of its .lic files. path: of
+    the sheet, a PNG.
+    """
     by_name = {picture.name: picture for picture in pictures}
     font, line = ImageFont.load_default(size=15), 24
     rows = []

@@ -166,7 +166,7 @@ class WandbRun(Logger):
 
 
 def log_picture(loggers: Sequence[Logger], name: str, picture: Tensor, caption: str, step: int) -> None:
-    """Give a picture, uint8 [3, H, W], to those loggers that take pictures."""
+    """Give a picture, uint8 [3, H, W], to those loggers that take pictures, with its name, its caption and its step."""
     for logger in loggers:
         if isinstance(logger, WandbRun):
             import wandb

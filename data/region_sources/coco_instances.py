@@ -75,7 +75,8 @@ class _Packer:
 class CocoInstances(RegionSource):
     """One region for each object, and one for what is left. A crowd is one object.
 
-    annotations: the JSON file, such as annotations/instances_train2017.json. The rest as in RegionSource.
+    annotations: the JSON file, such as annotations/instances_train2017.json. maps, min_area, max_regions, leftover: as in
+    RegionSource and data.partition.
     """
 
     name = "coco_instances"

@@ -18,7 +18,7 @@ class CocoPanoptic(RegionSource):
     """One region for each thing and each stuff, and one for what has no label.
 
     annotations: the JSON file, such as annotations/panoptic_train2017.json. pngs: the folder of its PNG files, whose ids are
-    R + 256 G + 65536 B. The rest as in RegionSource.
+    R + 256 G + 65536 B. maps, min_area, max_regions, leftover: as in RegionSource and data.partition.
     """
 
     name = "coco_panoptic"

@@ -19,7 +19,8 @@ class FolderRegions(RegionSource):
 
     pngs: their folder. pattern: how a map is named there after its picture, with {folder}, {stem} and wildcards:
     "{folder}/{stem}.png", or "{folder}/{stem}_*.png" where several people drew each picture. draw: None takes the first by
-    name, a number draws one of them, each number others. The rest as in RegionSource.
+    name, a number draws one of them, each number others. maps, min_area, max_regions: as in RegionSource
+    and data.partition.
     """
 
     name = "folder"

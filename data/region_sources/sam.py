@@ -54,7 +54,7 @@ class Sam(RegionSource):
     model: a folder or a name on the hub, of transformers' SAM family. device: auto takes a GPU where there is one.
     points_per_side: of the grid of points that are asked; points_per_batch: asked at once, which costs memory and changes
     nothing. pred_iou_thresh, stability_score_thresh: masks of less are dropped; crops_nms_thresh: of two masks whose boxes
-    overlap by more, the better stays. The rest as in RegionSource.
+    overlap by more, the better stays. maps, min_area, max_regions, leftover: as in RegionSource and data.partition.
     """
 
     name = "sam"
