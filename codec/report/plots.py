@@ -4,6 +4,7 @@ import csv
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,28 +37,12 @@ def write_rd_plot(learned: Sequence[Results], classical: Sequence[Results], path
         axes.plot(*np.array(other.curve()).T, "-", marker=".", linewidth=1.2, alpha=0.8, label=other.name)
     for name, curve in published_curves(learned[0].dataset).items():
         axes.plot(*np.array(curve).T, "--", linewidth=1, alpha=0.8, label=f"{name}, published")
-    by_name: dict[str, list[tuple[float, float, str]]] = {}
-    for result in learned:
-        if not result.curve():
-            continue  # every picture came back exactly: a point at infinity
-        (bpp, quality), setting = result.curve()[0], result.points[0].setting
-        by_name.setdefault(result.name, []).append((bpp, quality, f"λ {setting['lmbda']:g}" if "lmbda" in setting else ""))
-    for (name, points), color, marker in zip(sorted(by_name.items()), cycle(COLORS), cycle(MARKERS), strict=False):
-        points.sort()
-        rates, qualities, labels = zip(*points, strict=True)
-        one_each = len(set(labels)) == len(labels)
-        line = "-" if one_each else ""
-        axes.plot(rates, qualities, marker + line, color=color, markersize=7, label=name, zorder=5)
-        if one_each:
-            for bpp, quality, label in points:
-                axes.annotate(label, (bpp, quality), xytext=(8, -12), textcoords="offset points", color=color)
+    _draw_learned(axes, learned)
     shipped = _shipped_results(learned[0].dataset)
-    highest = max((bpp for points in by_name.values() for bpp, _, _ in points), default=0)
     if shipped is not None:
-        bpp, quality = shipped.curve()[0]
-        axes.plot([bpp], [quality], "*", color="crimson", markersize=15, label="the shipped codec", zorder=6)
-        highest = max(highest, bpp)
-    axes.set_xlim(0, max(1.2, 1.3 * highest))
+        axes.plot(*zip(*shipped.curve(), strict=True), "*", color="crimson", markersize=15, label="the shipped codec", zorder=6)
+    points = [point for result in (*learned, *([] if shipped is None else [shipped])) for point in result.curve()]
+    axes.set_xlim(0, max(1.2, 1.3 * max((bpp for bpp, _ in points), default=0)))
     curves = [result.curve() for result in (*classical, *learned)]
     visible = [quality for curve in curves for bpp, quality in curve if bpp <= axes.get_xlim()[1]]
     if visible:
@@ -71,6 +56,23 @@ def write_rd_plot(learned: Sequence[Results], classical: Sequence[Results], path
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
     plt.close(figure)
+
+
+def _draw_learned(axes: Any, learned: Sequence[Results]) -> None:
+    """The points of each codec in a color of its own, with their lambdas; none where every picture came back exactly."""
+    by_name: dict[str, list[tuple[float, float, str]]] = {}
+    for result in learned:
+        lmbda = result.points[0].setting.get("lmbda")
+        for bpp, quality in result.curve()[:1]:
+            by_name.setdefault(result.name, []).append((bpp, quality, "" if lmbda is None else f"λ {lmbda:g}"))
+    for (name, points), color, marker in zip(sorted(by_name.items()), cycle(COLORS), cycle(MARKERS), strict=False):
+        points.sort()
+        rates, qualities, labels = zip(*points, strict=True)
+        one_each = len(set(labels)) == len(labels)
+        axes.plot(rates, qualities, marker + ("-" if one_each else ""), color=color, markersize=7, label=name, zorder=5)
+        if one_each:
+            for bpp, quality, label in points:
+                axes.annotate(label, (bpp, quality), xytext=(8, -12), textcoords="offset points", color=color)
 
 
 def write_rate_plot(log: Path, path: Path) -> None:
