@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 OPTIMIZERS = {"adam": partial(torch.optim.Adam, fused=True), "muon": MuonAdam, "sgd": torch.optim.SGD}
+TINY = [
+    "steps=4", "val_every=2", "save_every=2", "log_every=2", "model.N=8", "model.M=12", "data.crop=64", "data.batch_size=2",
+    "data.sources.dead_leaves.num_pictures=2", "data.sources.dead_leaves.size=96", "schedule.warmup=1", "test.baselines=[jpeg]",
+]  # fmt: skip
 MODEL_NAMES = ["factorized", "hyperprior", "mean_scale"]
 ALL_NAMES = [*MODEL_NAMES, "hific", "wacnn", "segpic"]
 
@@ -53,6 +57,11 @@ def recipe(shared: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def codec(*words, cwd=None):
+    """The command in a process of its own."""
+    return subprocess.run([sys.executable, "-m", "codec", *words], capture_output=True, text=True, cwd=cwd or REPOSITORY)
 
 
 def configured(*words: str, command: str = "train") -> DictConfig:

@@ -9,7 +9,6 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from codec.config.build import build_training, log_finished
@@ -95,20 +94,11 @@ def _started_as(command: str) -> Iterator[None]:
 _mistakes: list[UserError] = []
 
 
-def _check_ranks(cfg: DictConfig) -> None:
-    if HydraConfig.get().mode == RunMode.MULTIRUN and cfg.trainer.devices not in (1, "1"):
-        raise UserError(
-            f"-m with trainer.devices={cfg.trainer.devices}; each further rank would start the sweep again; expected one "
-            "device a point; start the points one by one"
-        )
-    check_tasks(cfg.trainer.devices, cfg.trainer.num_nodes)
-
-
 @hydra.main(config_path="pkg://conf", config_name="train", version_base="1.3")
 def _main(cfg: DictConfig) -> float | None:
     with _started_as("train"):
         try:
-            _check_ranks(cfg)
+            check_tasks(cfg.trainer.devices, cfg.trainer.num_nodes)
             return _run(cfg, HydraConfig.get().runtime.choices)
         except Exception as error:  # a user's mistake ends this point of a sweep, not the sweep
             mistake = UserError.behind(error)

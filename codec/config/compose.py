@@ -115,7 +115,7 @@ def _of_experiment(overrides: Sequence[str]) -> list[str]:
     return [f"model={choices['model']}", *model, *(word for word in overrides if word not in asked)]
 
 
-def prepared(command: str, words: Sequence[str], check: Callable[[Mapping[str, Any]], None] | None = None) -> Words:
+def prepared(command: str, words: Sequence[str], check: Callable[[Mapping[str, Any], bool], None] | None = None) -> Words:
     """The words of a command, once all that they ask for composes and passes `check`; shown, where that was asked for.
 
     Raises UserError for the first mistake.
@@ -127,7 +127,7 @@ def prepared(command: str, words: Sequence[str], check: Callable[[Mapping[str, A
             if asked.shows:
                 print(("---\n" if number else "") + yaml.safe_dump(config, sort_keys=False, allow_unicode=True), end="")
             elif check is not None:
-                check(config)
+                check(config, asked.sweeps)
     return asked
 
 

@@ -46,9 +46,18 @@ def value_at(config: Mapping[str, Any], key: str) -> Any:
     return value
 
 
-def check_settings(config: Mapping[str, Any]) -> None:
-    """Raise UserError for numbers, words and paths of a resolved training configuration that cannot be meant."""
+def check_settings(config: Mapping[str, Any], sweeps: bool = False) -> None:
+    """Raise UserError for numbers, words and paths of a resolved training configuration that cannot be meant.
+
+    sweeps: whether it is a point of a sweep.
+    """
     _check_numbers(config)
+    devices = value_at(config, "trainer.devices")
+    if sweeps and devices not in (1, "1"):
+        raise UserError(
+            f"-m with trainer.devices={devices}; each further rank would start the sweep again; expected one device a point; "
+            "start the points one by one"
+        )
     for key, words in WORDS.items():
         if config[key] not in words:
             expected = ", ".join(str(word).lower() for word in words)

@@ -1,23 +1,11 @@
 """The command line: quick, one line for a mistake, the same run for the same question."""
 
 import json
-import subprocess
-import sys
 import time
 
 import pytest
-from conftest import REPOSITORY, configured
+from conftest import REPOSITORY, TINY, codec, configured
 from hydra.utils import instantiate
-
-TINY = [
-    "steps=4", "val_every=2", "save_every=2", "log_every=2", "model.N=8", "model.M=12", "data.crop=64", "data.batch_size=2",
-    "data.sources.dead_leaves.num_pictures=2", "data.sources.dead_leaves.size=96", "schedule.warmup=1", "test.baselines=[jpeg]",
-]  # fmt: skip
-
-
-def codec(*words, cwd=None):
-    """The command in a process of its own."""
-    return subprocess.run([sys.executable, "-m", "codec", *words], capture_output=True, text=True, cwd=cwd or REPOSITORY)
 
 
 def test_help_takes_less_than_a_second():
@@ -120,7 +108,7 @@ def test_a_trained_codec_codes_and_starts_another_run(finished, tmp_path):
 @pytest.mark.parametrize(
     "words, expected",
     [
-        (["train", "trainer.devices=0", *TINY], "expected devices that this machine has"),
+        (["train", "trainer.devices=0", *TINY], "on devices that this machine has"),
         (["train", "loss=other"], "loss=other; expected one of ms_ssim, mse, perceptual"),
         (["masks", "data=other"], "data=other; expected one of"),
         (["train", "data=folder", "data.root=nowhere"], "no folder at nowhere"),
@@ -131,8 +119,8 @@ def test_a_trained_codec_codes_and_starts_another_run(finished, tmp_path):
         (["train", "experiment=hific", "profile=tiny", "trainer.devices=2"], "start experiment=hific_mse_lpips first"),
         (["train", "experiment=hific_mse_lpips", "profile=tiny", "init_from=last.ckpt"], "resumed by its own command"),
         (["train", "-m", "trainer.devices=2", "seed=1,2"], "one device a point"),
-        (["train", "loss=ms_ssim", "init=pca", *TINY], "set init=auto"),
-        (["train", "model=wacnn", "model.N=24", "model.M=40", "init=pca", *TINY[4:-1]], "set init=auto"),
+        (["train", *TINY, "loss=ms_ssim", "init=pca", "data.crop=192"], "set init=auto"),
+        (["train", *TINY, "model=wacnn", "model.N=24", "model.M=40", "init=pca"], "set init=auto"),
         (["train", "loss=ms_ssim", *TINY], "set data.crop=256"),
         (["eval"], "neither run nor codec given"),
         (["eval", "codec=missing.safetensors"], "no bundle at missing.safetensors"),

@@ -4,7 +4,7 @@ import os
 import shutil
 
 import pytest
-from test_cli import TINY
+from conftest import TINY
 
 from codec.cli import main
 

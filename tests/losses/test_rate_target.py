@@ -1,4 +1,4 @@
-"""The rate target: its decision, its warm-up, and that it stays on the device."""
+"""The rate target: its decision, its beginning, and that it stays on the device."""
 
 import pytest
 import torch
@@ -55,7 +55,7 @@ def test_mistakes_are_named():
         with pytest.raises(UserError, match="expected"):
             target(**arguments)
     assert make_rate_target(None, 2.0, 1.0, Schedule(), Schedule()) is None
-    with pytest.raises(UserError, match="warm-up"):
+    with pytest.raises(UserError, match="a factor of"):
         FirstBatches(-1, 0.5)
 
 

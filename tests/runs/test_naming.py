@@ -158,7 +158,7 @@ PLAIN = st.floats(1e-6, 1e4).map(lambda x: float(f"{x:.4g}"))
 @settings(deadline=None)
 @given(x=st.floats(allow_nan=False, allow_infinity=False))
 def test_spellings_of_a_number_are_one(x):
-    spellings = [x, repr(x), f"{x:.17e}", f"+{x!r}" if x >= 0 else repr(x)]
+    spellings = [x, repr(x), f"{x:.17e}", repr(x) if repr(x).startswith("-") else f"+{x!r}"]
     spellings += [f"{x!r}0" if "e" not in repr(x) else repr(x), repr(x).upper()]
     spellings += [int(x), str(int(x))] if x.is_integer() and abs(x) < 2**53 else []
     assert len({canonical(spelling) for spelling in spellings}) == 1

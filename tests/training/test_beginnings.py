@@ -1,6 +1,5 @@
 """Starting from another run's weights: what is refused, what is loaded, and both stages as one command."""
 
-import json
 
 import pytest
 import torch
@@ -58,7 +57,7 @@ def test_what_is_refused(tmp_path):
 @pytest.fixture(scope="module")
 def both_stages(tmp_path_factory):
     """Both stages of HiFiC by one command; the folder in which it ran, and its words."""
-    from test_cli import codec
+    from conftest import codec
 
     folder = tmp_path_factory.mktemp("stages")
     done = codec("train", *COMMAND, cwd=folder)
@@ -67,7 +66,7 @@ def both_stages(tmp_path_factory):
 
 
 COMMAND = [
-    "experiment=hific", "rate=mi", "profile=tiny", "steps=4", "warmup.steps=2", "val_every=2", "log_every=2", "model.N=4",
+    "experiment=hific", "rate=mi", "profile=tiny", "steps=4", "first_stage.steps=2", "val_every=2", "log_every=2", "model.N=4",
     "model.M=4", "model.C=4", "model.num_blocks=1", "adversarial.width=4", "data.crop=64", "data.batch_size=4",
     "data.sources.dead_leaves.num_pictures=2", "data.sources.dead_leaves.size=96", "test.baselines=[]",
 ]  # fmt: skip
@@ -79,10 +78,10 @@ def runs(folder, experiment):
 
 def test_both_stages_are_one_command(both_stages):
     folder, output = both_stages
-    (first,), (second,) = runs(folder, "hific_warmup"), runs(folder, "hific")
-    assert f"first stage: runs/hific_warmup/{first.name}" in output and "begin anew" in output
+    (first,), (second,) = runs(folder, "hific_mse_lpips"), runs(folder, "hific")
+    assert f"first stage: runs/hific_mse_lpips/{first.name}" in output and "begin anew" in output
     for run, steps in ((first, 2), (second, 4)):
-        assert json.loads((run / "run.json").read_text())["finished"]
+        assert RunFolder(run).finished
         assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == steps
     facts = load_bundle(second / "codec.safetensors").header["facts"]
     assert facts["config"]["target_bpp"] == 0.3 and facts["trained_with"].startswith("lpips_squeeze")
@@ -96,16 +95,16 @@ def test_both_stages_are_one_command(both_stages):
 
 def test_the_first_stage_is_found_again(both_stages):
     """By its own command, and by another second stage."""
-    from test_cli import codec
+    from conftest import codec
 
     folder, _ = both_stages
-    (first,) = runs(folder, "hific_warmup")
+    (first,) = runs(folder, "hific_mse_lpips")
     own = [word for word in COMMAND if not word.startswith(("experiment", "adversarial", "data.batch_size", "steps"))]
-    own = ["experiment=hific_warmup", *[word.removeprefix("warmup.") for word in own]]
+    own = ["experiment=hific_mse_lpips", *[word.removeprefix("first_stage.") for word in own]]
     done = codec("train", *own, cwd=folder)
     assert done.returncode == 0 and "is finished: nothing to train" in done.stdout, done.stderr
     again = codec("train", *COMMAND, "adversarial.beta=0.3", cwd=folder)
     assert again.returncode == 0 and "is finished: nothing to train" in again.stdout, again.stderr
-    assert runs(folder, "hific_warmup") == [first] and len(runs(folder, "hific")) == 2
+    assert runs(folder, "hific_mse_lpips") == [first] and len(runs(folder, "hific")) == 2
     wrong = codec("train", *COMMAND, f"init_from={first}", "target_bpp=0.5", cwd=folder)
     assert wrong.returncode == 2 and "was steered to target_bpp=0.3" in wrong.stderr
