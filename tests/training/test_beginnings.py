@@ -1,6 +1,5 @@
 """Starting from another run's weights: what is refused, what is loaded, and both stages as one command."""
 
-
 import pytest
 import torch
 
