@@ -28,6 +28,7 @@ def test_values_are_those_that_were_measured(words):
     now["optim"]["optimizer"] = now["optim"]["optimizer"]["_target_"].rpartition(".")[2]
     found, expected = dict(leaves(now)), dict(VALUES[words])
     assert found["optim.optimizer"] == {"adam": "Adam", "muon": "MuonAdam"}[expected.pop("optim")]
+    assert found["data.val._target_"] == "data.testsets.photographs"
     assert {key: found.get(key, "missing") for key in expected} == expected
 
 
