@@ -165,7 +165,8 @@ class StreamsAlone(StreamWriter):
 
     def _write(self, name, values, indices, tables):
         symbols = super()._write(name, values, indices, tables)
-        self.alone.setdefault(name, SymbolWriter()).write(symbols, indices, tables)
+        for place, indices_there in self._strips(indices):
+            self.alone.setdefault(name, SymbolWriter()).write(symbols[place].ravel(), indices_there, tables)
         return symbols
 
 
