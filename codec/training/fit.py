@@ -46,6 +46,8 @@ class Training:
         self.folder.update_facts(logged_to=list(self.config["logger"]))
         self.trainer.callbacks.append(TellState(claim))  # type: ignore[attr-defined]
         self.fit()
+        if self.config["trainer"]["profiler"] is not None:
+            print(self.trainer.profiler.summary())  # type: ignore[attr-defined]  # Lightning's own goes to a log that is off
         if "val/loss" in self.trainer.callback_metrics:
             self.folder.update_facts(val_loss=float(self.trainer.callback_metrics["val/loss"]))
         facts: dict[str, Any] = {"config": {key: self.config[key] for key in TOLD}}
