@@ -1,7 +1,5 @@
 """`python -m codec`."""
 
-import sys
+from codec.cli import program
 
-from codec.cli import main
-
-sys.exit(main())
+program()

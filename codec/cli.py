@@ -4,14 +4,17 @@ import argparse
 import errno
 import importlib
 import os
+import select
+import signal
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 REFUSED = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)  # the last: ulimit -f
+NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP)
 
 
 class Command(NamedTuple):
@@ -33,11 +36,45 @@ class Command(NamedTuple):
         return getattr(importlib.import_module(f"codec.commands.{file}"), function)(asked)
 
 
+def _path(text: str) -> Path:
+    if not text:  # which Path takes for the current folder
+        raise argparse.ArgumentTypeError("an empty path; expected that of a file or a folder")
+    return Path(text)
+
+
+def _number(text: str) -> int:
+    if not (text.isdecimal() and 0 < len(text) < 10 and int(text)):
+        raise argparse.ArgumentTypeError(f"{text[:20]}; expected a whole number from 1")
+    return int(text)
+
+
+def _bytes(text: str) -> int:
+    from codec.types import UserError, read_size
+
+    try:
+        return read_size(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def _files(parser: argparse.ArgumentParser, source: str, target: str) -> None:
-    parser.add_argument("input", type=Path, help=source)
-    parser.add_argument("output", type=Path, help=target)
-    parser.add_argument("--codec", type=Path, help="a bundle (codec.safetensors); default: the shipped codec")
-    parser.add_argument("--force", action="store_true", help="overwrite what is there")
+    parser.add_argument("input", type=_path, help=source)
+    parser.add_argument("output", type=_path, help=target)
+    parser.add_argument("--codec", type=_path, help="a bundle (codec.safetensors); default: the shipped codec")
+    there = parser.add_mutually_exclusive_group()
+    there.add_argument("--force", action="store_true", help="overwrite what is there")
+    there.add_argument("--resume", action="store_true", help="go on with what is missing, where an earlier command was stopped")
+    parser.add_argument(
+        "--device", default="cpu", choices=["cpu", "cuda", "mps", "auto"],
+        help="where the networks compute (default: cpu); files decode on any, whichever wrote them",
+    )  # fmt: skip
+    parser.add_argument(
+        "--batch", type=_number, help="pictures of one size that are coded together (default: 8 on cuda, 4 on mps, 1 on cpu)"
+    )
+    parser.add_argument(
+        "--max-memory", type=_bytes, metavar="SIZE",
+        help="what the command may take, such as 3G: larger pictures are coded in strips (default: most of what is free)",
+    )  # fmt: skip
 
 
 def _of_compress(parser: argparse.ArgumentParser) -> None:
@@ -49,12 +86,18 @@ def _of_compress(parser: argparse.ArgumentParser) -> None:
 
 def _of_decompress(parser: argparse.ArgumentParser) -> None:
     _files(parser, "a .lic file or a folder of them", "the PNG file or the folder of PNG files to write")
+    parser.add_argument(
+        "--max-pixels",
+        type=_number,
+        default=2**27,
+        help="of a picture with its padding; larger ones are refused (default: 2^27)",
+    )
 
 
 def _of_import(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", choices=["compressai", "wacnn", "segpic"], help="whose layout the checkpoint has")
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--out", type=Path, required=True, help="the bundle to write")
+    parser.add_argument("checkpoint", type=_path)
+    parser.add_argument("--out", type=_path, required=True, help="the bundle to write")
     parser.add_argument("--force", action="store_true", help="overwrite what is there")
 
 
@@ -66,16 +109,32 @@ def _of_fetch(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def _of_status(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "folders", type=_path, nargs="*", default=[Path(os.environ.get("CODEC_RUNS", "runs"))],
+        help="runs, folders of runs, or a sweep's folder (default: $CODEC_RUNS or ./runs)",
+    )  # fmt: skip
+    parser.add_argument("--watch", action="store_true", help="again every two seconds, until Ctrl-C")
+
+
+def _of_verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("results", type=_path, help="a JSON that codec train or codec eval wrote, its .lic files beside it")
+    parser.add_argument("--codec", type=_path, help="the bundle (default: that of the results' run, or the shipped codec)")
+    parser.add_argument("--pictures", type=_path, help="where the set's pictures lie (default: its own place)")
+
+
 COMMANDS = {
     "train": Command(
         "train:run",
         "train a codec, export it, code photographs for real, write a report; -m sweeps",
-        "codec train [-m] [key=value ...]\n\n"
+        "codec train [-m] [--dry-run] [key=value ...]\n\n"
         "examples:\n"
         "  codec train                                 about two minutes on a laptop, from nothing to a report\n"
         "  codec train model.lmbda=0.013 steps=5000    another rate, a longer run\n"
         "  codec train -m model.lmbda=0.0018,0.0035,0.0067\n"
         "                                              a sweep, ended by one rate-distortion plot\n"
+        "  codec train -m model.lmbda=0.0018,0.0035 --dry-run\n"
+        "                                              its runs and the disk that they will take\n"
         "  codec train experiment=bmshj2018_hyperprior data.root=PATH model.lmbda=0.013\n"
         "                                              the paper's run on your photographs\n"
         "  codec train --cfg job                       the configuration, without a run",
@@ -102,9 +161,12 @@ COMMANDS = {
     ),
     "compress": Command("compress:compress", "compress one file or a folder", arguments=_of_compress),
     "decompress": Command("compress:decompress", "decompress one file or a folder", arguments=_of_decompress),
+    "status": Command("status:run", "what runs do: step, time left, figures, why one failed", arguments=_of_status),
+    "verify": Command("verify:run", "decode and measure again what results say", arguments=_of_verify),
     "import": Command("import_checkpoint:run", "turn a published checkpoint into a bundle", arguments=_of_import),
     "fetch": Command("fetch:run", "download a public test set and check it", arguments=_of_fetch),
 }
+SWEEP = Command("sweep:run", "codec train with -m or --dry-run, which trains nothing itself")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -124,26 +186,37 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status; a user's mistake is one line on standard error."""
-    warnings.filterwarnings("ignore", message="Image size .* exceeds limit")  # read_image refuses such a picture itself
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata and sizes, about which data/images.py decides
     warnings.filterwarnings("ignore", message="Initializing zero-element tensors")  # build_model refuses such a network
     for library in ("torch.jit", "lightning.pytorch.utilities._pytree"):  # deprecations between libraries, none of ours
         warnings.filterwarnings("ignore", category=FutureWarning, module=library)
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     sys.warnoptions.append("ignore::FutureWarning:torch.jit._script")  # the same for the processes that bench starts
     warnings.filterwarnings("ignore", category=UserWarning, module="torchvision.models._utils")  # lpips asks it the old way
+    for hint in ("The `srun` command is available", "`broadcast_buffers` is deprecated", "It is recommended to use `self.log"):
+        warnings.filterwarnings("ignore", message=hint)  # Lightning's, for its programmers
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     if words[:1] == ["train"]:
-        from codec.runs.slurm import requeue_on_signal
+        from codec.runs.point import be_point
+        from codec.runs.slurm import requeue_on_warning
 
-        requeue_on_signal()  # before imports that take seconds
+        be_point()
+        requeue_on_warning()  # before imports that take seconds
     try:
         command = COMMANDS.get(words[0]) if words else None
         if command is not None and command.arguments is None and not {"-h", "--help"} & set(words):
             return _run_composed(words[0], words[1:])
         arguments = _parser().parse_args(words)
-        return COMMANDS[arguments.command].run(arguments)
+        _check_source(arguments)
+        status = COMMANDS[arguments.command].run(arguments)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         print("codec: stopped", file=sys.stderr)
         return 130
@@ -151,8 +224,40 @@ def main(argv: list[str] | None = None) -> int:
         message = _mistake(error, words[0])
         if debug or message is None:
             raise
-        print(f"codec: {message}", file=sys.stderr)
+        from codec.types import printable
+
+        print(printable(f"codec: {message}"), file=sys.stderr)
         return 2
+
+
+def program(argv: Sequence[str] | None = None) -> NoReturn:
+    """`main`, and the end of its process."""
+    try:
+        status = main(None if argv is None else list(argv))
+    except SystemExit as stop:  # argparse's, or a warning's of SLURM
+        status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    if "codec.runs.ranks" in sys.modules:
+        sys.modules["codec.runs.ranks"].end_with(status)
+    sys.exit(status)
+
+
+def _nobody_reads() -> bool:
+    """Whether who read the output has enough, as `head` has; what is left to say then goes nowhere."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)
+    gone = any(state & (select.POLLERR | select.POLLHUP) for _, state in output.poll(0))
+    if gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return gone
+
+
+def _check_source(arguments: argparse.Namespace) -> None:
+    """Raise UserError for nothing to read: a slip of the path is answered before anything heavy is imported."""
+    from codec.types import UserError
+
+    source = getattr(arguments, "input", None)
+    if source is not None and not source.exists():
+        raise UserError(f"no file or folder at {source}; check the path")
 
 
 def _run_composed(name: str, words: list[str]) -> int:
@@ -161,7 +266,10 @@ def _run_composed(name: str, words: list[str]) -> int:
     from codec.training.settings import check_settings
 
     asked = prepared(name, words, check_settings if name == "train" else None)
-    return 0 if asked.shows else COMMANDS[name].run(asked)
+    if asked.shows:
+        return 0
+    several = name == "train" and (asked.sweeps or asked.lists)
+    return (SWEEP if several else COMMANDS[name]).run(asked)
 
 
 def _mistake(error: BaseException, command: str) -> str | None:
@@ -169,7 +277,7 @@ def _mistake(error: BaseException, command: str) -> str | None:
     from codec.types import UserError
 
     mistake = UserError.behind(error)
-    if mistake is not None or isinstance(error, REFUSED):
+    if mistake is not None or isinstance(error, REFUSED) or (isinstance(error, OSError) and error.errno in NO_NAME):
         return " ".join(str(mistake or error).split())
     if isinstance(error, OSError) and error.errno in NO_SPACE:
         return " ".join(f"{error}; expected room to write; free some and give the same command again".split())

@@ -5,7 +5,8 @@ B batch, H W height and width of the picture, C latent channels, h w height and 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from torch import Tensor  # two seconds, which what answers a mistake at once does not have
@@ -23,8 +24,34 @@ class UserError(ValueError):
         return cause
 
 
+def printable(text: str) -> str:
+    """The text with control characters and undecodable bytes written out: a file's name cannot steer a terminal."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
 class UnavailableError(UserError):
     """Something to download or to install cannot be had: a training ends there, a measurement leaves out what needs it."""
+
+
+MADE_BY = ("Software", "codec")  # a text in each PNG that is drawn here, by which a folder of pictures knows it for none
+
+
+def shown(value: object, length: int = 60) -> str:
+    """A value out of a file as a part of one line, cut at `length` characters: nothing in it moves a terminal's cursor."""
+    text = repr(value)
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def read_size(text: str | int) -> int:
+    """The bytes that a text such as 3G names, by powers of 1024, or a number. Raises UserError for any other."""
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?) ?([KMGT]?)(?:i?B)?", str(text).strip(), re.IGNORECASE | re.ASCII)
+    size = int(float(found[1]) * UNITS[found[2].upper()]) if found else 0
+    if not size:
+        raise UserError(f"{str(text)[:20]!r} for an amount of memory; expected a number and a unit, such as 3G or 800M")
+    return size
 
 
 class Batch(NamedTuple):
@@ -33,11 +60,26 @@ class Batch(NamedTuple):
     image: float32 [B, 3, H, W] in [0, 1] (uint8 between the loader and the device).
     regions: int64 [B, H, W], ids 0..K-1 in each picture, or None (a smaller integer between the loader and the device).
     name: the file or generator index of each picture, or None.
+    again: in a validation over several ranks, whether these pictures are shown once more, so that all ranks have equally many
+        batches; they count for nothing.
     """
 
     image: Tensor
     regions: Tensor | None = None
     name: list[str] | None = None
+    again: bool = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # From a worker to the training by value: by torch's own way, through shared memory, both wait for ever where that is
+        # full, as in a container whose /dev/shm has 64 MB.
+        arrays = [None if tensor is None else tensor.numpy() for tensor in (self.image, self.regions)]
+        return _batch_of, (*arrays, self.name, self.again)
+
+
+def _batch_of(image: Any, regions: Any, name: list[str] | None, again: bool) -> Batch:
+    from torch import from_numpy
+
+    return Batch(from_numpy(image), None if regions is None else from_numpy(regions), name, again)
 
 
 class CodecOutput(NamedTuple):

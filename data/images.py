@@ -1,37 +1,53 @@
-"""Reading picture files as they come: any orientation, grey, with alpha, 16 bits deep."""
+"""Reading picture files as they come: upright, in sRGB of 8 bits, whatever else stands in them."""
 
-import struct
+import io
 import warnings
-import zlib
-from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import repeat
+from contextlib import suppress
+from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 from torch import Tensor
 
 from codec.types import UserError
-from data.manifest import holds_maps
+from data.colour import in_srgb, said_of_profile
+from data.formats import EXPECTED, formats, why_none
+from data.metadata import turn_of, upright, upright_size, without_metadata
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 MAX_BROKEN = 0.01  # of a folder: more is a folder of something else
 CACHE_BYTES = 2**28  # of decoded pictures, for each source in each process that loads
-TAIL_BYTES = 4096  # a sound file's end marker lies there, unless something was appended to it
+TAIL_BYTES = 4096  # a sound file's end marker lies in the last, unless something was appended to it
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS = 2**27  # as many as a .lic file may hold
+BAND = 256  # rows of a picture that change hands at once
+BARE = "without its metadata"  # marks a picture whose file was read so, in what Pillow calls its info
 
-# What Pillow raises for damaged files: UnidentifiedImageError is an OSError, DecompressionBombError is of its own.
-BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+Seen = TypeVar("Seen")
 
 
-class BrokenImageError(UserError):
-    """A file that does not decode. Keeps to one line when a loader's worker process passes it on with its traceback."""
+class ImageFileError(UserError):
+    """A file that is no picture. Keeps to one line when a loader's worker process passes it on with its traceback.
 
-    def __init__(self, message: str):
+    fault: what is wrong, in a few words.
+    """
+
+    def __init__(self, message: str, fault: str = "broken"):
         super().__init__(message.rsplit(f"{type(self).__name__}: ", 1)[-1].strip())
+        self.fault = fault
+
+
+class Picture(NamedTuple):
+    """What a file holds: uint8 [3, H, W], and what was done to it that its looks do not tell."""
+
+    image: Tensor
+    remarks: tuple[str, ...] = ()
 
 
 class PictureCache:
@@ -53,68 +69,111 @@ class PictureCache:
             self._bytes -= self._pictures.popitem(last=False)[1].nbytes
 
 
-def _without_maps(root: Path, paths: Sequence[Path]) -> list[Path]:
-    """The files that lie in no folder of region maps below root."""
-    folders = {folder for folder in {path.parent for path in paths if path.suffix == ".png"} if folder != root}
-    folders |= {above for folder in folders for above in folder.parents if root in above.parents}
-    maps = {folder for folder in folders if holds_maps(folder)}
-    return [path for path in paths if maps.isdisjoint(path.parents)] if maps else list(paths)
+def look_at(path: Path, look: Callable[[Image.Image], Seen]) -> Seen:
+    """What `look` finds in the picture of a file, which it gets opened: its header is read and its pixels are not.
 
-
-def list_images(root: Path, setting: str = "data.root") -> list[Path]:
-    """The JPEG, PNG and WebP files below a folder, sorted; maps of regions that were made there are no pictures.
-
-    setting: what the user sets to name the folder, for messages.
-    Raises UserError where the folder is missing or holds none.
+    It gets it once more without metadata where Pillow fails with them.
+    Raises UserError for a file that is missing, and ImageFileError for one that is no picture, cut, of more pixels than a
+    .lic file may hold, or of such numbers as nothing says the brightness of.
     """
-    if not root.is_dir():
-        raise UserError(f"no folder at {root}; expected a folder of JPEG, PNG or WebP files; set {setting}")
-    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    paths = _without_maps(root, paths)
-    if not paths:
-        raise UserError(f"no pictures in {root}; expected JPEG, PNG or WebP files there or below; set {setting}")
-    return paths
+    try:
+        return _opened(path, look)
+    except FileNotFoundError:
+        raise UserError(f"no file at {path}; expected a picture; check the path") from None
+    except MemoryError:
+        raise
+    except UserError as error:
+        raise ImageFileError(f"{path} {error}", str(error).partition(";")[0]) from None
+    except Exception as error:  # whatever its bytes lead a reader into, it is the file that is wrong
+        with suppress(Exception):
+            for content in without_metadata(path):
+                with suppress(Exception):
+                    return _opened(io.BytesIO(content), look, bare=True)
+        raise ImageFileError(
+            f"{path} is no picture that can be read ({_reason(path, error)}); expected a sound {EXPECTED} file; replace or "
+            "remove it"
+        ) from None
 
 
-def _eight_bit_rgb(image: Image.Image) -> Image.Image:
-    """Upright RGB of 8 bits; transparent pixels over white."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16") or image.mode == "I":  # 16-bit grey, which Pillow would clip
-        deep = np.asarray(image, dtype=np.int64)
-        image = Image.fromarray(((deep + 128) // 257).clip(0, 255).astype(np.uint8))
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
-    return image.convert("RGB")
+def _opened(file: Path | io.BytesIO, look: Callable[[Image.Image], Seen], bare: bool = False) -> Seen:
+    try:
+        with Image.open(file, formats=formats()) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise UserError(f"has {image.width}x{image.height} pixels; expected at most {MAX_PIXELS}; cut it into parts")
+            if bare:
+                image.info[BARE] = True
+            return look(image)
+    except Image.DecompressionBombError:
+        raise UserError(f"has over {2 * MAX_PIXELS} pixels; expected at most {MAX_PIXELS}; cut it into parts") from None
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """One line of why a file was not read; what Pillow raises where no format fits says nothing."""
+    if isinstance(error, UnidentifiedImageError):
+        return why_none(path)
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def eight_bit_rgb(image: Image.Image) -> Image.Image:
+    """Upright RGB of 8 bits: profiles applied, deeper numbers rounded, transparent pixels over white.
+
+    Raises UserError for numbers of which nothing says how bright they are, in the words that follow "the picture".
+    """
+    turn = turn_of(image)  # of the file: what is made of its pixels has no metadata
+    return upright(in_srgb(image), turn)
+
+
+def remarks(image: Image.Image) -> tuple[str, ...]:
+    """What is done to an opened picture that its user may not expect; its pixels are not read."""
+    frames = 1
+    with suppress(Exception):  # of pictures that follow the one that is read, nothing can make this one unreadable
+        frames = getattr(image, "n_frames", 1)
+    said = [
+        said_of_profile(image),
+        f"the first of {frames} frames was taken" if frames > 1 else None,
+        "metadata that cannot be read were left aside" if BARE in image.info else None,
+    ]
+    return tuple(filter(None, said))
+
+
+def as_tensor(image: Image.Image) -> Tensor:
+    """uint8 [3, H, W] of RGB; band by band, since Pillow's own way to NumPy takes three copies."""
+    pixels = torch.empty(3, image.height, image.width, dtype=torch.uint8)
+    for first in range(0, image.height, BAND):
+        last = min(first + BAND, image.height)
+        band = np.array(image.crop((0, first, image.width, last)))
+        pixels[:, first:last] = torch.from_numpy(band).permute(2, 0, 1)
+    return pixels
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Height and width of the picture in a file, upright, by its header; errors as look_at's."""
+    width, height = look_at(path, upright_size)
+    return height, width
+
+
+def read_picture(path: Path) -> Picture:
+    """The picture in a file, upright, in sRGB of 8 bits, over white where it is transparent; errors as look_at's."""
+
+    def look(image: Image.Image) -> Picture:
+        said = remarks(image)
+        return Picture(as_tensor(eight_bit_rgb(image)), said)
+
+    return look_at(path, look)
 
 
 def read_image(path: Path) -> Tensor:
-    """The picture in a file, uint8 [3, H, W].
+    """The picture in a file, uint8 [3, H, W]; see read_picture."""
+    return read_picture(path).image
 
-    Turned as its EXIF says, grey spread to three channels, transparency over white, 16 bits brought to 8.
-    Raises UserError for a file that is missing, no picture, cut, or of more pixels than a .lic file may hold.
-    """
-    try:
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise UserError(
-                    f"{path} has {image.width}x{image.height} pixels; expected at most {MAX_PIXELS}; cut it into parts"
-                )
-            pixels = np.array(_eight_bit_rgb(image))
-    except FileNotFoundError:
-        raise UserError(f"no file at {path}; expected a picture; check the path") from None
-    except UserError:  # which is a ValueError, as Pillow's are
-        raise
-    except BROKEN as error:
-        raise BrokenImageError(
-            f"{path} is no picture that can be read ({' '.join(str(error).split())}); expected a sound JPEG, PNG or "
-            "WebP file; replace or remove it"
-        ) from None
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+def count_remarks(said: Iterable[tuple[str, ...]]) -> str:
+    """What was done to pictures, in one line with how many of them; empty for nothing."""
+    return "; ".join(f"{count} of them: {remark}" for remark, count in Counter(chain.from_iterable(said)).most_common())
 
 
 def _ends_well(path: Path) -> bool:
-    """Whether the end of a JPEG, PNG or WebP file is where it should be: False asks for a closer look."""
+    """Whether the end of a file is where it should be, as far as that is told cheaply: False asks for a closer look."""
     with path.open("rb") as file:
         head = file.read(12)
         size = file.seek(0, 2)
@@ -122,58 +181,83 @@ def _ends_well(path: Path) -> bool:
         tail = file.read()
     if head[:4] == b"RIFF":
         return int.from_bytes(head[4:8], "little") + 8 <= size
-    return (b"IEND" if head[1:4] == b"PNG" else b"\xff\xd9") in tail
-
-
-def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height of an opened file as read_image gives it; its pixels are not read."""
-    width, height = image.size
-    turned = "exif" in image.info and image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-    return (height, width) if turned else (width, height)
+    if head[1:4] == b"PNG":
+        return b"IEND" in tail
+    return head[:2] != b"\xff\xd8" or b"\xff\xd9" in tail
 
 
 def _map_fault(path: Path, width: int, height: int) -> str | None:
     """What is wrong with the region map of a picture of that size, or None."""
     try:
-        with Image.open(path) as image:
-            found = image.size
-            if not _ends_well(path):
-                image.load()
-    except FileNotFoundError:
-        return "no map"
-    except BROKEN:
+        found = look_at(path, partial(_sound_size, path=path))
+    except ImageFileError:
         return "map broken" if path.stat().st_size else "map empty"
+    except UserError:
+        return "no map"
     return f"map of {found[0]}x{found[1]} for {width}x{height}" if found != (width, height) else None
 
 
-def _fault(path: Path, min_side: int, map_path: Path | None = None) -> str | None:
-    """What is wrong with a file or with its map, or None. Only headers and ends are read, unless an end is odd."""
+def _sound_size(image: Image.Image, path: Path) -> tuple[int, int]:
+    """Width and height, upright, of a picture that is whole as far as headers and ends say; else its pixels are read."""
+    size = upright_size(image)
+    if isinstance(image, TiffImageFile):  # of which neither ends nor headers say whether it is whole, and how bright
+        eight_bit_rgb(image)
+    elif not _ends_well(path):
+        image.load()
+    return size
+
+
+def _fault(path: Path, min_side: int, map_path: Path | None = None) -> tuple[str | None, tuple[str, ...]]:
+    """What is wrong with a file or with its map, or None; and what is done to the picture."""
     try:
-        with Image.open(path) as image:
-            width, height = image.size if map_path is None else upright_size(image)
-            if not _ends_well(path):
-                image.load()
-    except BROKEN:
-        return "broken"
+        said, (width, height) = look_at(path, lambda image: (remarks(image), _sound_size(image, path)))
+    except ImageFileError as error:
+        return error.fault, ()
     if min(width, height) < min_side:
-        return f"{width}x{height}"
-    return None if map_path is None else _map_fault(map_path, width, height)
+        return f"{width}x{height}", ()
+    return None if map_path is None else _map_fault(map_path, width, height), said
+
+
+def _inspected(paths: Sequence[Path], min_side: int, maps: Sequence[Path] | None = None) -> list[str | None]:
+    """What is wrong with each file, or None. What will be done to the pictures is printed, in one line with counts."""
+    with ThreadPoolExecutor(4) as pool:  # opening waits for the disk
+        found = list(pool.map(_fault, paths, repeat(min_side), repeat(None) if maps is None else maps))
+    if said := count_remarks(said for fault, said in found if fault is None):
+        print(f"{len(paths)} pictures; {said}", flush=True)
+    return [fault for fault, _ in found]
+
+
+def _first(words: Sequence[str]) -> str:
+    return ", ".join(words[:10]) + (f" and {len(words) - 10} more" if len(words) > 10 else "")
+
+
+def check_whole(paths: Sequence[Path], setting: str) -> None:
+    """Raise UserError, which names them, where files are no pictures; as far as audit tells, and without leaving any out.
+
+    setting: what the user sets to name their folder.
+    """
+    faults = _inspected(paths, 1)
+    bad = [f"{path.name} ({fault})" for path, fault in zip(paths, faults, strict=True) if fault is not None]
+    if bad:
+        raise UserError(
+            f"{len(bad)} of {len(paths)} pictures cannot be read: {_first(bad)}; expected sound ones, since a set with "
+            f"pictures left out is another set; mend or remove them, or set {setting}"
+        )
 
 
 def audit(paths: Sequence[Path], min_side: int, maps: Sequence[Path] | None = None) -> list[Path]:
     """The files that are whole and whose sides are at least min_side; the others are named in one warning.
 
     maps: the region map of each, or None; a file whose map is missing, broken or of another size is left out, too.
-    Damage inside a file shows only when it is decoded: read_image names it then.
+    Damage inside a file shows only when it is decoded: read_image names it then. What is done to pictures is printed.
     Raises UserError where all are too small, or more than 1 % are left out.
     """
-    with ThreadPoolExecutor(4) as pool:  # opening waits for the disk
-        faults = list(pool.map(_fault, paths, repeat(min_side), repeat(None) if maps is None else maps))
+    faults = _inspected(paths, min_side, maps)
     good = [path for path, fault in zip(paths, faults, strict=True) if fault is None]
     bad = [f"{path.name} ({fault})" for path, fault in zip(paths, faults, strict=True) if fault is not None]
     if not bad:
         return good
-    named = ", ".join(bad[:10]) + (f" and {len(bad) - 10} more" if len(bad) > 10 else "")
+    named = _first(bad)
     if not good and all(fault is not None and fault[0].isdigit() for fault in faults):
         raise UserError(
             f"a crop of {min_side} is larger than every one of {len(paths)} pictures: {named}; set a smaller data.crop"

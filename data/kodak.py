@@ -2,14 +2,14 @@
 
 import hashlib
 from collections.abc import Callable
-from http.client import HTTPException
+from functools import partial
 from pathlib import Path
-from urllib.request import urlopen
 
+from codec.download import download
 from codec.types import UserError
 
 URL = "http://r0k.us/graphics/kodak/kodak/{name}"
-BLOCK = 1 << 16
+MOST_BYTES = 1 << 20  # of a file; the largest has 823 KB
 
 SHA256 = {
     "kodim01.png": "a56e27cbf5f843c048b6af1d6e090760e9c92fadba88b7dee0205918a37523bd",
@@ -63,26 +63,8 @@ def fetch_kodak(folder: Path, report: Callable[[str, int, int], None]) -> int:
     report(name, bytes so far, bytes in all or 0) is called as they come. A file gets its name once its checksum fits.
     Raises UserError without a network, or for a file that is not the known one.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     wanted = {name: digest for name, digest in SHA256.items() if not _is_right(folder / name, digest)}
+    remedy = f"try again, or copy the 24 files to {folder} by hand"
     for name, digest in wanted.items():
-        url = URL.format(name=name)
-        partial = folder / f"{name}.part"
-        try:
-            with urlopen(url, timeout=30) as answer, partial.open("wb") as file:
-                size, done = int(answer.headers.get("Content-Length") or 0), 0
-                while block := answer.read(BLOCK):
-                    file.write(block)
-                    done += len(block)
-                    report(name, done, size)
-        except (OSError, HTTPException) as error:  # URLError is an OSError
-            partial.unlink(missing_ok=True)
-            raise UserError(
-                f"{url} could not be downloaded ({getattr(error, 'reason', error)}); expected a network; try again, or "
-                f"copy the 24 files to {folder} by hand"
-            ) from None
-        if not _is_right(partial, digest):
-            partial.unlink()
-            raise UserError(f"{url} is not the known file (its SHA-256 differs); nothing was kept; try again later")
-        partial.replace(folder / name)
+        download(URL.format(name=name), folder / name, digest, MOST_BYTES, remedy, partial(report, name))
     return len(wanted)

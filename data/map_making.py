@@ -20,11 +20,11 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-from PIL import Image
 
-from codec.types import UserError
-from data.images import BROKEN, MAX_BROKEN, upright_size
+from codec.types import UserError, printable
+from data.images import MAX_BROKEN, ImageFileError, look_at
 from data.manifest import Manifest, Record, append_record, check_same, holds_maps, recorded
+from data.metadata import upright_size
 from data.regions import RegionSource, map_path, write_map
 
 SMALL_SET = 2000  # pictures whose maps are made without being asked for
@@ -78,7 +78,7 @@ def make_maps(
     """
     _check_names(source.maps, relatives)
     index, count = shard
-    mine = sorted(name for name in relatives if zlib.crc32(name.encode()) % count == index)
+    mine = sorted(name for name in relatives if zlib.crc32(os.fsencode(name)) % count == index)
     source.maps.mkdir(parents=True, exist_ok=True)
     with _alone(source.maps / f".lock-{index:05d}-of-{count:05d}"):
         packages = sorted({*PACKAGES, *source.packages})
@@ -86,7 +86,7 @@ def make_maps(
         manifest, done = Manifest(source.maps, shard, head), recorded(source.maps)
         found = [done[name] for name in mine if name in done and map_path(source.maps, name).is_file()]
         kept = {record.image for record in found}
-        missing = np.array([name.encode() for name in mine if name not in kept])
+        missing = np.array([os.fsencode(name) for name in mine if name not in kept])
         made: list[Record] = []
         faults: list[Fault] = []
         if report is not None:
@@ -118,7 +118,7 @@ def make_missing_maps(source: RegionSource, root: Path, relatives: Sequence[str]
             f"only those of up to {SMALL_SET} are made without being asked for; run codec masks with the same data=, "
             "data/regions= and data.root= first"
         )
-    print(f"making {missing} region maps in {source.maps}", flush=True)
+    print(f"{source.describe()}\nmaking {missing} region maps in {source.maps}", flush=True)
     faults = make_maps(source, root, relatives).faults
     if faults:
         warnings.warn(f"{len(faults)} pictures got no map: {named(faults)}", stacklevel=2)
@@ -143,7 +143,7 @@ def _num_bearable(relatives: Sequence[str]) -> float:
 
 def named(faults: Sequence[Fault]) -> str:
     """The first ten faults in words."""
-    words = ", ".join(f"{fault.image} ({fault.reason})" for fault in faults[:10])
+    words = printable(", ".join(f"{fault.image} ({fault.reason})" for fault in faults[:10]))
     return words + (f" and {len(faults) - 10} more" if len(faults) > 10 else "")
 
 
@@ -189,16 +189,14 @@ class _Maker:
         """Make one map."""
         path = self.root / name
         try:
-            try:
-                with Image.open(path) as image:
-                    width, height = upright_size(image)
-                digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            except BROKEN:
-                return Fault(name, "broken")
+            width, height = look_at(path, upright_size)
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
             ids = self.source.region_map(path, name)
             if ids.shape != (height, width):
                 return Fault(name, f"map of {ids.shape[1]}x{ids.shape[0]} for {width}x{height}")
             write_map(map_path(self.source.maps, name), ids)
+        except ImageFileError as error:
+            return Fault(name, error.fault)
         except UserError as error:
             return Fault(name, " ".join(str(error).split()))
         record = Record(name, digest, int(ids.max()) + 1)
@@ -211,7 +209,7 @@ def _results(maker: _Maker, names: np.ndarray, processes: int) -> Iterator[Recor
     processes = min(processes, len(names))
     if processes < 2:
         for name in names:
-            yield maker.make(name.decode())
+            yield maker.make(os.fsdecode(name))
         return
     # By fork the processes share what the source holds; where a fork is not safe, each gets a copy.
     context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
@@ -254,4 +252,4 @@ def _work(maker: _Maker, names: np.ndarray, sender: Connection) -> None:
     for name in names:
         if os.getppid() != parent.pid:
             return  # killed; by its pipes it would be missed late, since workers hold each other's
-        sender.send(maker.make(name.decode()))
+        sender.send(maker.make(os.fsdecode(name)))

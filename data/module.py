@@ -1,6 +1,9 @@
 """The DataModule of training: a mixture of sources, and whole photographs to validate on."""
 
+import os
 import signal
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -72,8 +75,8 @@ def _have_regions(sources: Mapping[str, Source], asked: bool) -> bool:
     return not without
 
 
-class WholePictures(Dataset[tuple[Tensor, str]]):
-    """The pictures of a test set, uint8 [3, H, W], with their names."""
+class WholePictures(Dataset[Batch]):
+    """The pictures of a test set as batches of one, uint8 [1, 3, H, W], with their names."""
 
     def __init__(self, pictures: Sequence[TestImage]):
         self.pictures = pictures
@@ -81,8 +84,32 @@ class WholePictures(Dataset[tuple[Tensor, str]]):
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, str]:
-        return self.pictures[index].load(), self.pictures[index].name
+    def __getitem__(self, index: int) -> Batch:
+        return Batch(self.pictures[index].load()[None], name=[self.pictures[index].name])
+
+
+class ValidationCrops(Dataset[Batch]):
+    """One crop of each picture of a source with its map, as batches of one; the same ones each time."""
+
+    def __init__(self, source: MappedSource, crop: int, seed: int):
+        self._length = len(source)
+        self._crops = MappedCropDataset(CropDataset({"val": source}, {"val": 1.0}, crop, 1, seed))
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Batch:
+        return _to_mapped_batch([self._crops[index, 0]])
+
+
+class FirstAndAgain(Dataset[Batch]):
+    """The first `count` batches of `batches`, and by any further index the same ones again, which are marked as such."""
+
+    def __init__(self, batches: WholePictures | ValidationCrops, count: int):
+        self.batches, self.count = batches, count
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.batches[index % self.count]._replace(again=index >= self.count)
 
 
 def _to_batch(crops: list[Tensor]) -> Batch:
@@ -95,13 +122,18 @@ def _to_mapped_batch(crops: list[tuple[Tensor, Tensor]]) -> Batch:
     return Batch(torch.stack(images), torch.stack([ids.to(kind) for ids in maps]))
 
 
-def _to_named_batch(pictures: list[tuple[Tensor, str]]) -> Batch:
-    return Batch(torch.stack([image for image, _ in pictures]), name=[name for _, name in pictures])
+def _end_with(parent: int) -> None:
+    """End when the training does, even by a kill: workers hold each other's pipes, and would wait at a full one for ever."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 def _start_worker(_: int) -> None:
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches workers too; the step that it waits for needs them
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # Ctrl-C and SLURM reach workers too; the step that is waited for needs them
 
 
 class ImageDataModule(lightning.LightningDataModule):
@@ -111,7 +143,7 @@ class ImageDataModule(lightning.LightningDataModule):
     files of sources, regions and maps by; nothing is read from it here. regions: where the maps of the sources come from, or
     None; with them each training batch has maps. val_source: pictures with regions to validate on instead, one crop of each, so
     that what maps are worth can be measured. num_workers: processes that load. seed: of crops and their order. overfit_batches:
-    the first so many batches again and again. Pixels travel as uint8 and become float32 in [0, 1] on the device, ids travel as
+    the first so many batches again and again. Pixels travel as uint8 and become floats in [0, 1] on the device, ids travel as
     small as they can.
     """
 
@@ -180,28 +212,29 @@ class ImageDataModule(lightning.LightningDataModule):
         return 0 if self.trainer is None else self.trainer.global_step * self.trainer.accumulate_grad_batches
 
     def val_dataloader(self) -> DataLoader[Any]:
-        trainer = self.trainer
+        """Each picture once over all ranks, in parts of one length: where they do not come out even, the last ranks go over
+        some again. So there may be more ranks than pictures, and no rank waits for another."""
+        trainer, crops = self.trainer, self.val_source is not None
         rank, world = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+        pictures: WholePictures | ValidationCrops = WholePictures(self.val.pictures)
         if self.val_source is not None:
-            return self._mapped_crops(self.val_source, rank, world)
-        pictures = WholePictures(self.val.pictures[rank::world])
-        return DataLoader(pictures, batch_size=1, collate_fn=_to_named_batch, pin_memory=torch.cuda.is_available())
-
-    def _mapped_crops(self, source: MappedSource, rank: int, world: int) -> DataLoader[Any]:
-        """One crop of each picture of a source, with its map; the same ones each time."""
-        crops = CropDataset({"val": source}, {"val": 1.0}, self.dataset.crop, 1, self.dataset.seed)
-        keys = [(draw, 0) for draw in range(rank, len(source), world)]
+            pictures = ValidationCrops(self.val_source, self.dataset.crop, self.dataset.seed)
+        limit = trainer.limit_val_batches if trainer else None  # of all ranks together; Lightning's own is of each
+        count = min(len(pictures), limit) if isinstance(limit, int) else len(pictures)
+        share = -(-count // world)
         return DataLoader(
-            MappedCropDataset(crops),
-            batch_sampler=[keys[first : first + self.batch_size] for first in range(0, len(keys), self.batch_size)],
-            collate_fn=_to_mapped_batch,
-            num_workers=self.num_workers,
-            worker_init_fn=_start_worker,
+            FirstAndAgain(pictures, count),
+            batch_size=None,
+            sampler=range(rank * share, (rank + 1) * share),
+            num_workers=self.num_workers if crops else 0,
+            worker_init_fn=_start_worker if crops else None,
             pin_memory=torch.cuda.is_available(),
         )
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        image = batch.image.contiguous(memory_format=torch.channels_last).float() / 255
+        in_doubles = self.trainer is not None and self.trainer.precision == "64-true"
+        precise = torch.float64 if in_doubles else torch.float32
+        image = batch.image.contiguous(memory_format=torch.channels_last).to(precise) / 255
         return batch._replace(image=image, regions=None if batch.regions is None else batch.regions.long())
 
     def sample_crops(self, count: int) -> Tensor:

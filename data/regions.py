@@ -59,7 +59,7 @@ def write_map(path: Path, ids: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # One name for each map, not for each process: what a killed run leaves is replaced by the next. Only one process
     # makes a map at a time (data/map_making.py).
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_suffix(".tmp")  # no longer than the name itself, which may be as long as can be
     temporary.write_bytes(_png(ids.astype(np.uint8 if count <= 256 else ">u2")))
     os.replace(temporary, path)
 
@@ -71,7 +71,7 @@ def read_map(path: Path) -> Tensor:
     """
     # By Pillow: a tenth of a millisecond slower than torchvision, whose decoders are deprecated as of 0.29.
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=["PNG"]) as image:
             mode, ids = image.mode, np.array(image)
     except FileNotFoundError:
         raise UserError(f"no map at {path}; expected one for each picture; make it with codec masks") from None

@@ -16,7 +16,8 @@ from torch import Tensor
 from codec.types import UserError
 from data.crops import draw_window, random_crop, smallest
 from data.dead_leaves import DeadLeaves
-from data.images import PictureCache, audit, list_images, read_image
+from data.folders import list_images
+from data.images import PictureCache, audit, read_image
 from data.map_making import make_missing_maps, with_regions
 from data.regions import ExactRegions, GridRegions, RegionSource, map_path, read_map
 

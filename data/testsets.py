@@ -1,6 +1,5 @@
 """Sets of whole pictures to measure codecs on. conf/test names each of them by its function here."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -8,8 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from codec.types import UserError
-from data.images import list_images, read_image
+from codec.types import UserError, printable
+from data.folders import list_images, own_names
+from data.images import check_whole, read_image
 from data.kodak import kodak_paths
 from data.sources import photograph_paths
 
@@ -53,14 +53,15 @@ def kodak(root: str | Path) -> TestSet:
 def folder(root: str | Path, name: str | None = None) -> TestSet:
     """The pictures below the folder root, named by their path there; the suffix stays where two differ in nothing else.
 
-    name: of the set; the folder's own name if None. Region maps that were made there are no pictures.
-    Raises UserError where the folder is missing or holds no picture, or the set would bear the name of another.
+    name: of the set; the folder's own name if None. What is no picture is told: list_images.
+    Raises UserError where the folder is missing or holds no picture, one of them is broken or would have no room for its
+    name's suffix, or the set would bear the name of another.
     """
     root = Path(root)
-    paths = [path.relative_to(root) for path in list_images(root, "test.root")]
-    uses = Counter(path.with_suffix("") for path in paths)
-    names = [path if uses[path.with_suffix("")] > 1 else path.with_suffix("") for path in paths]
-    pictures = [TestImage(own.as_posix(), partial(read_image, root / path)) for own, path in zip(names, paths, strict=True)]
+    paths = list_images(root, "test.root")
+    check_whole(paths, "test.root")
+    names = [printable(own.as_posix()) for own in own_names([path.relative_to(root) for path in paths])]
+    pictures = [TestImage(own, partial(read_image, path)) for own, path in zip(names, paths, strict=True)]
     return TestSet(_free_name(root, root.resolve().name if name is None else name), pictures)
 
 

@@ -6,11 +6,9 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -18,9 +16,6 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from codec.optim.optimizers import MuonAdam
-
-if TYPE_CHECKING:
-    from codec.files.bundle import Bundle
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 OPTIMIZERS = {"adam": partial(torch.optim.Adam, fused=True), "muon": MuonAdam, "sgd": torch.optim.SGD}
@@ -150,15 +145,23 @@ def live_model(name: str) -> nn.Module:
     return live_hific() if name == "hific" else live_slices(name)
 
 
-def in_floats(path: Path) -> "Bundle":
-    """The codec of a bundle with its entropy networks as in training: what exactness is compared with."""
-    from codec.files.bundle import load_bundle, load_weights
-    from codec.models import build_model
+@pytest.fixture(scope="session")
+def live_bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A bundle of each of the six, by name."""
+    from codec.files.bundle import save_bundle
 
-    bundle = load_bundle(path)
-    model = build_model(bundle.header["model"], **bundle.header["arguments"])
-    load_weights(model, path)
-    return replace(bundle, model=model.eval().requires_grad_(False).to(memory_format=torch.channels_last))
+    folder = tmp_path_factory.mktemp("live")
+    with one_thread():
+        for name in ALL_NAMES:
+            save_bundle(folder / f"{name}.safetensors", live_model(name), {}, half=True)
+    return {name: folder / f"{name}.safetensors" for name in ALL_NAMES}
+
+
+@pytest.fixture
+def on_one_thread() -> Iterator[None]:
+    """The whole test; see one_thread."""
+    with one_thread():
+        yield
 
 
 @contextmanager

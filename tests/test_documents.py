@@ -19,7 +19,7 @@ from codec.runs.identity import NOT_IDENTITY
 from codec.training.settings import check_settings
 
 CONF = REPOSITORY / "conf"
-BELOW = [path for folder in ("codec", "conf", "data", "sweeps") for path in (REPOSITORY / folder).rglob("README.md")]
+BELOW = [path for folder in ("codec", "conf", "data", "sweeps") for path in (REPOSITORY / folder).rglob("[A-Z]*.md")]
 NAMES = ["README.md", *sorted(path.relative_to(REPOSITORY).as_posix() for path in BELOW)]
 
 
@@ -33,11 +33,17 @@ def block_lines(text: str) -> Iterator[str]:
         yield from block.replace("\\\n", " ").splitlines()
 
 
+def words_of_array(words: list[str]) -> list[str]:
+    """What the first job of sweeps/slurm/lambdas.sh runs."""
+    rates, *rest = words[words.index("sweeps/slurm/lambdas.sh") + 1 :]
+    return ["codec", "train", "trainer=slurm", f"model.lmbda={rates.split()[0]}", *rest]
+
+
 def commands_in(line: str) -> Iterator[list[str]]:
-    """The words of the `codec` command of a line, if it is one: at its beginning, behind `uv run`, or what sbatch wraps."""
+    """The words of the `codec` command of a line, if it is one: itself, behind `uv run`, or what sbatch wraps or starts."""
     words = shlex.split(line, comments=True) if line.lstrip().startswith(("codec ", "uv run codec ", "sbatch ")) else []
     if words[:1] == ["sbatch"]:
-        words = shlex.split(words[words.index("--wrap") + 1])
+        words = shlex.split(words[words.index("--wrap") + 1]) if "--wrap" in words else words_of_array(words)
     if "codec" in words[:3]:
         yield words[words.index("codec") + 1 :]
 
@@ -158,7 +164,8 @@ def test_every_room_is_on_the_map_and_imports_from_above_it_what_is_named():
     assert there - {"__pycache__"} == table.keys() - {"data"}
     for place, (room, imports) in enumerate(table.items()):
         assert set(imports) <= set(list(table)[:place]), f"{room} stands above what it imports"
-    for path in sorted([*codec.rglob("*.py"), *(REPOSITORY / "data").rglob("*.py")]):
+    door = codec / "__init__.py"  # to what a program may use
+    for path in sorted({*codec.rglob("*.py"), *(REPOSITORY / "data").rglob("*.py")} - {door}):
         parts = path.relative_to(REPOSITORY).with_suffix("").parts
         room = parts[0] if parts[0] == "data" else parts[1]
         for node in ast.walk(ast.parse(path.read_text())):

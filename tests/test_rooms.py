@@ -12,12 +12,16 @@ from conftest import REPOSITORY
 MAY_IMPORT = {
     "codec.types": [],
     "codec.atomic": [],
-    "data": ["codec.types"],
+    "codec.machine": [],
+    "codec.download": ["codec.types", "codec.atomic"],
+    "codec.saved_tensors": ["codec.types"],
+    "data": ["codec.types", "codec.download"],
     "codec.layers": ["codec.types"],
     "codec.entropy": ["codec.types", "codec.layers"],
     "codec.models": ["codec.types", "codec.layers", "codec.entropy"],
-    "codec.files": ["codec.types", "codec.atomic", "codec.layers", "codec.entropy", "codec.models"],
-    "codec.metrics": ["codec.types"],
+    "codec.files": ["codec.types", "codec.atomic", "codec.saved_tensors", "codec.layers", "codec.entropy", "codec.models"],
+    "codec.interface": ["codec.types", "codec.layers", "codec.entropy", "codec.models", "codec.files", "data"],
+    "codec.metrics": ["codec.types", "codec.download", "codec.saved_tensors"],
     "codec.optim": ["codec.types"],
     "codec.losses": ["codec.types", "codec.metrics", "codec.optim"],
     # The contract of a codec, and no concrete one.
@@ -27,27 +31,28 @@ MAY_IMPORT = {
     "codec.runs": ["codec.types", "codec.atomic"],
     "codec.callbacks": ["codec.types", "codec.atomic", "codec.runs"],
     "codec.training": [
-        "codec.types", "codec.files", "codec.models", "codec.losses", "codec.optim", "codec.modules", "codec.runs",
-        "codec.callbacks", "data",
+        "codec.types", "codec.machine", "codec.saved_tensors", "codec.files", "codec.models", "codec.losses", "codec.optim",
+        "codec.modules", "codec.runs", "codec.callbacks", "data",
     ],
     "codec.evaluation": ["codec.types", "codec.atomic", "codec.files", "codec.metrics", "data"],
     "codec.report": ["codec.types", "codec.files", "codec.metrics", "codec.runs", "codec.evaluation", "data"],
     "codec.benchmark": [
-        "codec.types", "codec.layers", "codec.entropy", "codec.models", "codec.files", "codec.losses", "codec.training", "data",
+        "codec.types", "codec.machine", "codec.layers", "codec.entropy", "codec.models", "codec.files", "codec.losses",
+        "codec.training", "data",
     ],
     "codec.config": [
         "codec.types", "codec.models", "codec.files", "codec.losses", "codec.optim", "codec.modules", "codec.runs",
         "codec.callbacks", "codec.training", "codec.evaluation", "codec.report", "data",
     ],
     "codec.commands": [
-        "codec.types", "codec.atomic", "codec.layers", "codec.models", "codec.files", "codec.losses", "codec.modules",
-        "codec.runs", "codec.callbacks", "codec.training", "codec.evaluation", "codec.report", "codec.benchmark",
-        "codec.config", "data",
+        "codec.types", "codec.machine", "codec.atomic", "codec.layers", "codec.models", "codec.files", "codec.losses",
+        "codec.modules", "codec.runs", "codec.callbacks", "codec.training", "codec.evaluation", "codec.report",
+        "codec.benchmark", "codec.config", "data",
     ],
     # Commands by their names, so that each imports what it needs alone.
-    "codec.cli": ["codec.types", "codec.runs.slurm", "codec.training.settings", "codec.config.compose"],
+    "codec.cli": ["codec.types", "codec.runs.point", "codec.runs.slurm", "codec.training.settings", "codec.config.compose"],
     "codec.__main__": ["codec.cli"],
-    "codec": [],
+    "codec": ["codec.interface"],
 }  # fmt: skip
 KNOW_HYDRA = ("codec.config", "codec.commands")
 HYDRA = ("hydra", "omegaconf")

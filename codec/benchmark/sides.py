@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from codec.benchmark.published_arrangement import as_published, unfolded_dps_conv
-from codec.entropy.coder import uniform_noise
+from codec.entropy.noise import uniform_noise
 from codec.files.published import compressai_codec
 from codec.layers.dps_conv import TAPS, dps_conv
 from codec.losses.rate_distortion import RateDistortion, mse_255

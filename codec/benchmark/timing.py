@@ -5,32 +5,34 @@ import multiprocessing
 import re
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from codec.benchmark.coding import bundle_of, coding_steps, decoding_steps, encoding_steps, picture_of
 from codec.benchmark.sides import THEIRS, Settings, Steps, build_sides, layer_steps, training_steps
-from codec.files.bundle import load_bundle, save_bundle
-from codec.files.coding import decode, encode
+from codec.files.bundle import in_floats
 from codec.layers.dps_conv import TAPS
-from codec.training.machine import keep_freed_memory
-from data.sources import Leaves
+from codec.machine import keep_freed_memory
+from codec.training.precision import cpu_multiplies_bf16
 
 STEP, LAYER = "training step", "DPSConv"
+CODING = ("encode", "decode")
+STEPS: dict[str, Callable[[Settings], Steps]] = {
+    CODING[0]: encoding_steps, CODING[1]: decoding_steps, STEP: training_steps, LAYER: layer_steps
+}  # fmt: skip
 OURS = 0  # of Steps
 CODINGS = 3  # of a picture in a round
 
 
 def instructions() -> str:
     """What of the CPU's instructions decides the speed here."""
-    bf16 = "multiplies bf16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "does not multiply bf16"
+    bf16 = "multiplies bf16" if cpu_multiplies_bf16() else "does not multiply bf16"
     return f"{torch.backends.cpu.get_cpu_capability()}, {bf16}, {torch.get_num_threads()} threads"
 
 
@@ -60,28 +62,14 @@ def _in_turn(ours: Callable[[], float], theirs: Callable[[], float], rounds: int
     return Row(our_median, their_median, statistics.median(their / our for our, their in seconds))
 
 
-def _coding_rows(settings: Settings) -> dict[str, Row]:
-    """Encoding and decoding one picture, against CompressAI."""
-    sides = build_sides(settings)
-    ours, theirs = sides.ours, sides.theirs.eval()
-    theirs.update(force=True)  # type: ignore[operator]
-    height, width = settings.size
-    picture = Leaves(1, max(height, width), 1).load(0)[:, :height, :width]
-    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-        save_bundle(Path(folder) / "b.safetensors", ours, {}, half=False, scale_rule="upper", solve=False)
-        bundle = load_bundle(Path(folder) / "b.safetensors")
-        x = picture[None].float() / 255
-        compress: Any = theirs.compress
-        decompress: Any = theirs.decompress
-        file, coded = encode(bundle, picture).file, compress(x)
-        pairs: dict[str, Steps] = {
-            "encode": (lambda: encode(bundle, picture), lambda: compress(x)),
-            "decode": (lambda: decode(bundle, file), lambda: decompress(coded["strings"], coded["shape"])),
-        }
-        return {
-            name: _in_turn(partial(_seconds, our, CODINGS), partial(_seconds, their, CODINGS), settings.rounds)
-            for name, (our, their) in pairs.items()
-        }
+def _against_floats(settings: Settings) -> dict[str, Row]:
+    """Encoding and decoding a picture with the entropy networks in exact arithmetic, and in floats."""
+    bundle, picture = bundle_of(build_sides(settings)), picture_of(settings)
+    rows = {}
+    codings = (coding_steps(bundle, picture), coding_steps(in_floats(bundle), picture))
+    for name, exact, floats in zip(CODING, *codings, strict=True):
+        rows[name] = _in_turn(partial(_seconds, exact, CODINGS), partial(_seconds, floats, CODINGS), settings.rounds)
+    return rows
 
 
 def _resident_bytes(which: str) -> int:
@@ -100,7 +88,7 @@ _step: Callable[[], object]
 def _prepare(settings: Settings, row: str, side: int) -> int:
     """Make this process one that repeats the steps of one side; bytes by which two of them let it grow, at their peak."""
     global _step
-    _step = {STEP: training_steps, LAYER: layer_steps}[row](settings)[side]
+    _step = STEPS[row](settings)[side]
     if side == OURS:
         keep_freed_memory()  # as training does; not before, or what building the models freed would hide the growth
     before = _resident_bytes("VmRSS")
@@ -135,9 +123,9 @@ def _row_of_steps(settings: Settings, row: str) -> Row:
     return replace(timed, memory=(grown[0] - known, grown[1] - known))
 
 
-def measure(settings: Settings) -> dict[str, Row]:
-    """Training step, coding where CompressAI has the model, and DPSConv where the model has it."""
-    rows = _coding_rows(settings) if settings.model["name"] in THEIRS else {}
-    for name in [LAYER, STEP] if settings.model["name"] == "segpic" else [STEP]:
-        rows[name] = _row_of_steps(settings, name)
-    return rows
+def measure(settings: Settings) -> tuple[dict[str, Row], dict[str, Row]]:
+    """Coding where CompressAI has the model, DPSConv where the model has it, training step; coding against floats."""
+    keep_freed_memory()  # as the commands that code do
+    against_floats = _against_floats(settings)
+    names = CODING if settings.model["name"] in THEIRS else (LAYER,) if settings.model["name"] == "segpic" else ()
+    return {name: _row_of_steps(settings, name) for name in (*names, STEP)}, against_floats

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -9,11 +10,17 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from codec.callbacks.checkpoint import SaveCheckpoints
+
 QUIET_SECONDS = 15.0  # between lines where the output is no terminal
 
 
+def _terms(values: Mapping[str, Any], when: str) -> str:
+    return f"loss {values[f'{when}/loss']:.4f}  {values[f'{when}/bpp']:.3f} bpp  {values[f'{when}/psnr']:.2f} dB"
+
+
 class ShowProgress(Callback):
-    """One line that is redrawn on a terminal, plain lines elsewhere; silent on all ranks but the first.
+    """One line that is redrawn on a terminal, plain lines elsewhere, and a line a validation; by the first rank alone.
 
     Values are those that the module logged last, so nothing here waits for the device at other steps. The speed counts the
     pictures of all ranks, of which the DataModule knows.
@@ -43,15 +50,22 @@ class ShowProgress(Callback):
         rate = (step - self._first) / (now - self._begun)
         batch_size = trainer.datamodule.batch_size  # type: ignore[attr-defined]
         values, images = trainer.callback_metrics, rate * batch_size * trainer.accumulate_grad_batches
-        text = (
-            f"{values['train/bpp']:.3f} bpp  {values['train/psnr']:.2f} dB  {images:.0f} images/s  "
-            f"{timedelta(seconds=round((trainer.max_steps - step) / rate))} left"
-        )
+        left = timedelta(seconds=round((trainer.max_steps - step) / rate))
+        text = f"{_terms(values, 'train')}  {images:.0f} images/s  {left} left"
         if self._bar is not None:
             self._bar.update(self._task, completed=step, description=text)
         elif now - self._said >= QUIET_SECONDS or step == trainer.max_steps:
             print(f"step {step} of {trainer.max_steps}  {text}", flush=True)
             self._said = now
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        values = trainer.callback_metrics
+        loss = float(values["val/loss"])
+        best = min([loss, *(saves.best for saves in trainer.callbacks if isinstance(saves, SaveCheckpoints))])  # type: ignore[attr-defined]
+        line = f"validation at step {trainer.global_step}  {_terms(values, 'val')}  best loss so far {best:.4f}"
+        print(line, flush=True) if self._bar is None else self._bar.console.print(line)
 
     def _stop(self) -> None:
         if self._bar is not None:

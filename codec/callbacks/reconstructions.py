@@ -7,11 +7,12 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 from codec.runs.tracking import log_picture
-from codec.types import Batch
+from codec.types import MADE_BY, Batch
 
 LINE = 22  # pixels below a picture for its caption
 
@@ -47,5 +48,7 @@ class SaveReconstructions(Callback):
         sheet = _with_caption(picture, caption)
         path = Path(trainer.default_root_dir) / "report" / "reconstructions" / f"validation_{batch_idx}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(path)
+        info = PngInfo()
+        info.add_text(*MADE_BY)
+        sheet.save(path, pnginfo=info)
         log_picture(trainer.loggers, f"val/picture_{batch_idx}", pil_to_tensor(sheet), caption, trainer.global_step)

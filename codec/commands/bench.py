@@ -27,7 +27,9 @@ def run(asked: Words) -> int:
     """The command, of conf/bench.yaml."""
     for cfg in each_point("bench", asked):
         settings = settings_of(cfg)
-        _show(settings, measure(settings))
+        rows, against_floats = measure(settings)
+        _show(settings, rows)
+        _show_exactness(against_floats)
     return 0
 
 
@@ -46,4 +48,14 @@ def _show(settings: Settings, rows: Mapping[str, Row]) -> None:
     for name, row in rows.items():
         if row.memory is not None:
             here, there = (bytes_ / 2**30 for bytes_ in row.memory)
-            print(f"memory of a {name}: {here:.3f} GiB here, {there:.3f} GiB {whose}")
+            print(f"memory, {name}: {here:.3f} GiB here, {there:.3f} GiB {whose}")
+
+
+def _show_exactness(rows: Mapping[str, Row]) -> None:
+    """Print what it costs that files decode everywhere: entropy networks in exact arithmetic, and in floats."""
+    table = Table(title="exact entropy networks, and the same in floats")
+    for heading in ("", "exact s", "floats s", "times as long"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for name, row in rows.items():
+        table.add_row(name, f"{row.ours:.3f}", f"{row.theirs:.3f}", f"{1 / row.ratio:.2f}")
+    Console().print(table)

@@ -1,130 +1,148 @@
 """`codec compress` and `codec decompress`: pictures to .lic files and back, one or a folder of them."""
 
 import argparse
-import io
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from PIL import Image
+import torch
 
-from codec.atomic import write_atomically
-from codec.files.bundle import SHIPPED, Bundle, load_bundle
-from codec.files.coding import decode, encode
-from codec.layers.regions import Grid
-from codec.types import UserError
-from data.images import list_images, read_image
-
-SUFFIX = ".lic"
-
-
-def _grid(text: str) -> Grid:
-    rows, _, cols = text.partition("x")
-    if not (rows.isdecimal() and cols.isdecimal()):
-        raise UserError(f"--grid {text}; expected rows and columns, such as 4x4; say --grid 4x4")
-    return Grid(int(rows), int(cols))
+from codec.files.bundle import SHIPPED, load_bundle
+from codec.files.coding import as_png, begin_encoding, decode_batch, reconstruct_batch
+from codec.files.container import SUFFIX, read_container, read_file
+from codec.files.devices import chosen_device, on_device
+from codec.files.jobs import Job, Outcome, Work, tell
+from codec.files.loaded import Bundle
+from codec.files.memory import allowed_memory, memory_for_networks
+from codec.files.processes import run_on_cores
+from codec.layers.regions import Grid, read_grid
+from codec.machine import keep_freed_memory
+from codec.types import UserError, printable
+from data.folders import list_files, list_images, own_names
+from data.images import Picture, picture_size, read_picture
 
 
-def _compress(bundle: Bundle, source: Path, target: Path, grid: Grid | None = None) -> str:
-    begun = time.perf_counter()
-    image = read_image(source)
-    file = encode(bundle, image, grid).file
-    write_atomically(target, file)
-    bpp = 8 * len(file) / (image.size(-1) * image.size(-2))
-    return f"{target}: {len(file)} bytes, {bpp:.3f} bpp, {time.perf_counter() - begun:.2f} s"
+def _compression(bundle: Bundle, grid: Grid | None) -> Work:
+    def read(path: Path) -> Picture:
+        memory_for_networks(bundle, *picture_size(path))  # before its pixels take any
+        return read_picture(path)
+
+    def begin(pictures: Sequence[Picture]) -> Callable[[], list[bytes]]:
+        rest = begin_encoding(bundle, torch.stack([picture.image for picture in pictures]), grid)
+        return lambda: [encoded.file for encoded in rest()]
+
+    def said(picture: Picture, file: bytes) -> str:
+        rate = f"{len(file)} bytes, {8 * len(file) / picture.image[0].numel():.3f} bpp"
+        return "; ".join([rate, *picture.remarks])
+
+    return Work(picture_size, read, lambda picture: picture.image.shape[1:], begin, said)
 
 
-def _decompress(bundle: Bundle, source: Path, target: Path) -> str:
-    begun = time.perf_counter()
-    image = decode(bundle, source.read_bytes())
-    content = io.BytesIO()
-    Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(content, "PNG", compress_level=3)
-    write_atomically(target, content.getvalue())
-    return f"{target}: {image.size(-1)}x{image.size(-2)}, {time.perf_counter() - begun:.2f} s"
+def _decompression(bundle: Bundle, max_pixels: int) -> Work:
+    def begin(files: Sequence[bytes]) -> Callable[[], list[bytes]]:
+        latents, height, width = decode_batch(bundle, files, max_pixels)
+        return lambda: [as_png(image) for image in reconstruct_batch(bundle, latents, height, width)]
 
+    def size(path: Path) -> tuple[int, int]:
+        width, height, _ = read_container(read_file(path)).shape
+        return height, width
 
-def _targets(sources: list[Path], folder: Path, out: Path, suffix: str) -> list[tuple[Path, Path]]:
-    """Each source with its file below `out`, under the same name.
+    def alike(file: bytes) -> tuple[object, ...]:
+        return read_container(file).shape
 
-    Raises UserError where two sources would share one, such as a.png and a.jpg.
-    """
-    pairs = [(source, out / source.relative_to(folder).with_suffix(suffix)) for source in sources]
-    seen: dict[Path, Path] = {}
-    for source, target in pairs:
-        if target in seen:
-            raise UserError(f"{seen[target]} and {source} would both become {target}; expected other names; rename one")
-        seen[target] = source
-    return pairs
-
-
-def _pairs(arguments: argparse.Namespace, list_folder: Callable[[Path], list[Path]], suffix: str) -> list[tuple[Path, Path]]:
-    source, out = arguments.input, arguments.output
-    if not source.exists():
-        raise UserError(f"no file or folder at {source}; check the path")
-    if source.is_dir():
-        return _targets(list_folder(source), source, out, suffix)
-    if out.is_dir():
-        return [(source, out / (source.stem + suffix))]
-    if out.suffix.lower() != suffix:  # so that no slip, with --force, writes over the picture itself
-        raise UserError(
-            f"{out} is to be written; expected a name that ends in {suffix}, or a folder; say {out.with_suffix(suffix)}"
-        )
-    return [(source, out)]
-
-
-def _one(work: Callable[[Bundle, Path, Path], str], bundle: Bundle, source: Path, target: Path) -> str:
-    """Do the work on one pair; what the file system refuses is the user's to mend."""
-    try:
-        return work(bundle, source, target)
-    except OSError as error:
-        raise UserError(f"{source} to {target}: {error}; expected to read the one and write the other; check both") from None
-
-
-def _run(arguments: argparse.Namespace, pairs: list[tuple[Path, Path]], work: Callable[[Bundle, Path, Path], str]) -> int:
-    """Do the work on each pair; files that fail are named, and the exit status says so."""
-    taken = [target for _, target in pairs if target.exists()]
-    if taken and not arguments.force:
-        raise UserError(f"{taken[0]} is there already ({len(taken)} files); expected a new name; say --force to overwrite")
-    path = arguments.codec or SHIPPED
-    if arguments.codec is None and not path.is_file():
-        raise UserError("this installation ships no codec; give a bundle with --codec")
-    bundle = load_bundle(path)
-    if len(pairs) == 1 and not arguments.input.is_dir():
-        print(_one(work, bundle, *pairs[0]))
-        return 0
-    failed: dict[str, list[Path]] = {}  # by the reason, which is said once
-    for number, (source, target) in enumerate(pairs, start=1):
-        try:
-            print(f"[{number}/{len(pairs)}] {_one(work, bundle, source, target)}", flush=True)
-        except UserError as error:
-            reason = str(error).replace(str(source), "the file")
-            if reason not in failed:
-                print(f"codec: {source}: {reason}", file=sys.stderr)
-            failed.setdefault(reason, []).append(source)
-    for reason, (_, *others) in failed.items():
-        if others:
-            names = ", ".join(map(str, others[:3])) + (", ..." if len(others) > 3 else "")
-            print(f"codec: {len(others)} more, such as {names}: {reason}", file=sys.stderr)
-    num_failed = sum(map(len, failed.values()))
-    print(f"{len(pairs) - num_failed} of {len(pairs)} files in {arguments.output}")
-    return 1 if failed else 0
+    return Work(size, read_file, alike, begin, lambda file, _: "{}x{}".format(*alike(file)))
 
 
 def _list_coded(folder: Path) -> list[Path]:
-    files = sorted(folder.rglob("*" + SUFFIX))
+    files = list_files(folder, SUFFIX)
     if not files:
         raise UserError(f"no {SUFFIX} files in {folder}; expected what `codec compress` wrote; check the path")
     return files
 
 
+def _jobs(arguments: argparse.Namespace, list_folder: Callable[[Path], list[Path]], suffix: str) -> list[Job]:
+    source, out = arguments.input, arguments.output
+    if source.is_dir():
+        sources = list_folder(source)
+        names = own_names([path.relative_to(source) for path in sources], suffix)
+        return [Job(path, out / name.with_name(name.name + suffix)) for path, name in zip(sources, names, strict=True)]
+    if not source.is_file():  # a pipe or a device may never end
+        raise UserError(f"no file or folder at {source}; check the path")
+    if out.is_dir():
+        return [Job(source, out / (source.stem + suffix))]
+    if out.suffix.lower() != suffix:  # so that no slip, with --force, writes over the picture itself
+        raise UserError(
+            f"{out} is to be written; expected a name that ends in {suffix}, or a folder; say {out.with_suffix(suffix)}"
+        )
+    return [Job(source, out)]
+
+
+def _loaded(arguments: argparse.Namespace, jobs: list[Job]) -> tuple[Bundle, int]:
+    """The codec that was asked for, where the files may be written, and the cores there are, of which torch has one so far."""
+    taken = [target for _, target in jobs if target.exists()]
+    if taken and not (arguments.force or arguments.resume):
+        raise UserError(
+            f"{taken[0]} is there already ({len(taken)} files); expected a new name; say --force to overwrite, or --resume to "
+            "go on with what is missing"
+        )
+    path = arguments.codec or SHIPPED
+    if arguments.codec is None and not path.is_file():
+        raise UserError("this installation ships no codec; give a bundle with --codec")
+    keep_freed_memory()
+    cores = torch.get_num_threads()
+    torch.set_num_threads(1)
+    bundle = on_device(load_bundle(path), chosen_device(arguments.device))
+    return replace(bundle, memory=allowed_memory(arguments.max_memory, bundle.device)), cores
+
+
+def _missing(arguments: argparse.Namespace, jobs: list[Job], is_whole: Callable[[Path], bool]) -> list[Job]:
+    """The jobs that are left, which are all unless the command goes on where it was stopped.
+
+    Raises UserError where a file is there that the job would not have written.
+    """
+    if not arguments.resume:
+        return jobs
+    for _, target in jobs:
+        if target.exists() and not is_whole(target):
+            raise UserError(
+                f"{target} is there already, and not by this codec; expected what the same command wrote; say --force to "
+                "write all of them anew, or name another folder"
+            )
+    return [job for job in jobs if not job.target.exists()]
+
+
+def _run(arguments: argparse.Namespace, jobs: list[Job], left: list[Job], outcomes: Iterator[Outcome]) -> int:
+    there = len(jobs) - len(left)
+    if arguments.input.is_dir() or not left:
+        return tell(outcomes, len(left), f"in {arguments.output}" + (f" beside {there} found there" if there else ""))
+    job, said, _ = next(outcomes)
+    if isinstance(said, UserError):
+        raise said
+    print(printable(f"{job.target}: {said}"))
+    return 0
+
+
 def compress(arguments: argparse.Namespace) -> int:
     """Write the .lic file of a picture, or of every picture below a folder."""
-    grid = None if arguments.grid is None else _grid(arguments.grid)
-    return _run(arguments, _pairs(arguments, partial(list_images, setting="the input"), SUFFIX), partial(_compress, grid=grid))
+    grid = None if arguments.grid is None else read_grid(arguments.grid, "--grid")
+    jobs = _jobs(arguments, partial(list_images, setting="the input"), SUFFIX)
+    bundle, cores = _loaded(arguments, jobs)
+    left = _missing(arguments, jobs, partial(_is_by, bundle))
+    return _run(arguments, jobs, left, run_on_cores(left, partial(_compression, grid=grid), bundle, arguments.batch, cores))
+
+
+def _is_by(bundle: Bundle, path: Path) -> bool:
+    """Whether a file is an intact one of this codec's."""
+    try:
+        return read_container(read_file(path)).fingerprint == bundle.fingerprint
+    except UserError:
+        return False
 
 
 def decompress(arguments: argparse.Namespace) -> int:
     """Write the PNG file of a .lic file, or of every one below a folder."""
-    return _run(arguments, _pairs(arguments, _list_coded, ".png"), _decompress)
+    jobs = _jobs(arguments, _list_coded, ".png")
+    bundle, cores = _loaded(arguments, jobs)
+    left, work_of = _missing(arguments, jobs, Path.is_file), partial(_decompression, max_pixels=arguments.max_pixels)
+    return _run(arguments, jobs, left, run_on_cores(left, work_of, bundle, arguments.batch, cores))

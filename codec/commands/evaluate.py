@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 from codec.config.command_line import Words
 from codec.config.compose import each_point
 from codec.config.measurement import load_asked, load_test_set
+from codec.machine import keep_freed_memory
 from codec.report.of_set import measure_and_report
 from codec.runs.folder import RunFolder
 from codec.types import UserError
@@ -14,6 +15,7 @@ from codec.types import UserError
 
 def run(asked: Words) -> int:
     """The command, of conf/eval.yaml."""
+    keep_freed_memory()
     for cfg in each_point("eval", asked):
         _evaluate(cfg)
     return 0

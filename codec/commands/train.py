@@ -1,9 +1,9 @@
-"""`codec train`: compose, train, export, code the test set for real, report; with -m, one run a point and one plot."""
+"""`codec train`: compose, train, export, code the test set for real, report."""
 
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,22 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from codec.config.build import build_training, log_finished
+from codec.config.build import build_loggers, build_training, log_finished, log_what_was_measured
 from codec.config.command_line import Words
 from codec.config.compose import composed, plain
 from codec.config.identity import identity, run_path
 from codec.config.measurement import load_asked, load_test_set
-from codec.config.sweep import note_point
 from codec.report.of_run import finish_run, is_measured, show_run
+from codec.report.to_loggers import measured_on
+from codec.runs.claim import noting_failure
 from codec.runs.folder import RunFolder
-from codec.runs.slurm import check_tasks
-from codec.runs.tracking import is_first_rank
+from codec.runs.identity import Identity
+from codec.runs.lock import HeldError
+from codec.runs.point import HELD, is_point
+from codec.runs.ranks import ending_together
+from codec.runs.slurm import check_tasks, join_step
+from codec.runs.tracking import held, is_first_rank
+from codec.runs.wandb_run import outside_sweep
 from codec.training.settings import check_settings
 from codec.types import UserError
 
@@ -44,25 +50,33 @@ def _first_stage(cfg: DictConfig) -> Path:
             f"expected one device, or a finished run at {path}; start experiment={cfg.first_stage.experiment} first"
         )
     print(f"first stage: {path}")
-    _run(stage, choices)
+    with outside_sweep():  # a run of W&B is one training
+        _run(stage, choices)
     return path
 
 
-def _run(cfg: DictConfig, choices: Mapping[str, Any]) -> float | None:
-    """One run: train, export, measure, report; what is done already is not done again. Its last validation loss."""
+def _run(cfg: DictConfig, choices: Mapping[str, Any]) -> None:
+    """One run: train, export, measure, report; what is done already is not done again."""
     config = plain(cfg)
     check_settings(config)
     who = identity(cfg, choices)
     folder = RunFolder(run_path(cfg, who))
+    with noting_failure(folder.path) if is_first_rank() else nullcontext():
+        _train(cfg, config, who, folder)
+
+
+def _train(cfg: DictConfig, config: Mapping[str, Any], who: Identity, folder: RunFolder) -> None:
+    check_tasks(cfg.trainer.devices, cfg.trainer.num_nodes)
     test_set = load_test_set(cfg.test)
-    note_point(folder, test_set.name, list(cfg.test.baselines))
     told = folder.check(who)
     if folder.finished and is_measured(folder, test_set.name, cfg.test.baselines):
         if is_first_rank():
             print(told or f"{folder.path} is finished: nothing to train")
-            log_finished(cfg, folder, config)
+            log_finished(cfg, folder, config, test_set.name, lambda: measured_on(folder, test_set, cfg.steps))
             show_run(folder, test_set.name, cfg.test.baselines)
-        return folder.facts().get("val_loss")
+        return
+    if folder.bundle.exists() and not is_first_rank():
+        return  # the first rank measures
     measurement = load_asked(cfg, test_set)  # missing pictures and files are found now, not after the training
     if cfg.first_stage is not None and cfg.init_from is None and not folder.bundle.exists():
         cfg.init_from = str(_first_stage(cfg))
@@ -70,15 +84,16 @@ def _run(cfg: DictConfig, choices: Mapping[str, Any]) -> float | None:
     if not is_first_rank():
         if training is not None:
             training.fit()
-        return None
-    with folder.claim(config, who) as claim:
+        return
+    loggers = build_loggers(cfg, folder, config) if training is None else training.trainer.loggers
+    with folder.claim(config, who) as claim, held(loggers):
         if claim.told:
             print(claim.told)
         if training is not None:
             training.run(claim)
         claim.finish(finish_run(folder, measurement, cfg.target_bpp))
+        log_what_was_measured(cfg, folder, loggers, test_set.name, lambda: measured_on(folder, test_set, cfg.steps))
     print(f"codec    {folder.bundle}\nlog      {folder.metrics_file}")
-    return folder.facts().get("val_loss")
 
 
 @contextmanager
@@ -91,36 +106,35 @@ def _started_as(command: str) -> Iterator[None]:
         del sys.argv[1]
 
 
-_mistakes: list[UserError] = []
+_failures: list[Exception] = []
 
 
 @hydra.main(config_path="pkg://conf", config_name="train", version_base="1.3")
-def _main(cfg: DictConfig) -> float | None:
+def _main(cfg: DictConfig) -> None:
     with _started_as("train"):
         try:
-            check_tasks(cfg.trainer.devices, cfg.trainer.num_nodes)
-            return _run(cfg, HydraConfig.get().runtime.choices)
-        except Exception as error:  # a user's mistake ends this point of a sweep, not the sweep
-            mistake = UserError.behind(error)
-            if mistake is None:
-                raise
-            _mistakes.append(mistake)
-            return None
+            _run(cfg, HydraConfig.get().runtime.choices)
+        except Exception as error:  # Hydra would add a line of its own
+            _failures.append(UserError.behind(error) or error)
 
 
 def run(asked: Words) -> int:
     """The command, its words read and composed once already."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # an exception comes through, and codec.cli says it in one line
-    _mistakes.clear()
-    options = ["-m"] if asked.sweeps else []
-    options += [] if asked.options is None else [f"--config-dir={asked.options}"]  # to Hydra, and to further ranks
+    _failures.clear()
+    options = [] if asked.options is None else [f"--config-dir={asked.options}"]  # to Hydra, and to further ranks
     before, sys.argv = sys.argv, [sys.argv[0], *options, *asked.overrides]
     try:
-        _main()
+        join_step()
+        with ending_together():
+            _main()
+            if _failures:
+                raise _failures[0]
+    except HeldError as error:
+        if not is_point():
+            raise
+        print(f"waits: {str(error).partition(';')[0]}", flush=True)
+        return HELD
     finally:
         sys.argv = before
-    if len(_mistakes) > 1:
-        raise UserError(f"{len(_mistakes)} points of the sweep failed: {' | '.join(sorted({str(m) for m in _mistakes}))}")
-    if _mistakes:
-        raise _mistakes[0]
     return 0

@@ -1,6 +1,6 @@
 """The parts of a training, built as its configuration says."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,17 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from codec.callbacks.checkpoint import SaveCheckpoints
+from codec.config.networks import build_codec, build_discriminator
 from codec.config.nodes import instantiate
 from codec.losses.base import Loss
-from codec.models import Codec, build_model
-from codec.models.discriminator import Discriminator
+from codec.models import Codec
 from codec.models.linear_start import start_as_transform_codec
 from codec.modules.adversarial import AdversarialModule
 from codec.modules.base import CodecModule
 from codec.modules.rate_distortion import RateDistortionModule
 from codec.runs.folder import RunFolder
-from codec.runs.tracking import MetricsCsv, log_again
+from codec.runs.measured import Measured
+from codec.runs.tracking import MetricsCsv, answer_agent, has_failed, held, log_again, log_measured, wants_all
 from codec.training.fit import Training
 from codec.training.precision import choose_precision
 from codec.training.start import choose_init, find_start, start_from
@@ -46,7 +47,7 @@ def build_data(cfg: DictConfig) -> ImageDataModule:
 def build_module(cfg: DictConfig, data: ImageDataModule, folder: RunFolder) -> CodecModule:
     """The module, with a codec that has its starting weights; those of a run that resumes come from its checkpoint."""
     torch.manual_seed(cfg.seed)
-    codec = build_model(cfg.model.name, **{k: v for k, v in cfg.model.items() if k not in ("name", "lmbda")})
+    codec = build_codec(cfg)
     loss, schedule = _build_loss(cfg), instantiate(cfg.schedule)
     if not folder.last_checkpoint.exists():
         _start(cfg, codec, loss, data, folder)
@@ -55,12 +56,13 @@ def build_module(cfg: DictConfig, data: ImageDataModule, folder: RunFolder) -> C
         for transform in codec.transforms():
             transform.compile()
     optim = {**cfg.optim, "optimizer": instantiate(cfg.optim.optimizer)}
-    if cfg.adversarial is None:
+    discriminator = build_discriminator(cfg)
+    if discriminator is None:
         return RateDistortionModule(codec, loss, schedule, seed=cfg.seed, **optim)
-    discriminator = Discriminator(cfg.model.M, cfg.adversarial.width).to(memory_format=torch.channels_last)
     return AdversarialModule(
-        codec, discriminator, loss, schedule, beta=cfg.adversarial.beta, discriminator_lr=cfg.adversarial.discriminator_lr,
-        accumulate=cfg.trainer.accumulate_grad_batches, seed=cfg.seed, **optim,
+        codec, discriminator.to(memory_format=torch.channels_last), loss, schedule, beta=cfg.adversarial.beta,
+        discriminator_lr=cfg.adversarial.discriminator_lr, accumulate=cfg.trainer.accumulate_grad_batches, seed=cfg.seed,
+        **optim,
     )  # fmt: skip
 
 
@@ -95,15 +97,47 @@ def _logger(choice: DictConfig, folder: RunFolder, config: Mapping[str, Any]) ->
     return logger(folder, config) if isinstance(logger, partial) else logger
 
 
-def log_finished(cfg: DictConfig, folder: RunFolder, config: Mapping[str, Any]) -> None:
-    """Give the log of a finished run to the loggers of conf/logger that its training did not have."""
-    logged = folder.facts().get("logged_to", [])
-    for name, choice in cfg.logger.items():
-        if name not in logged:
-            log_again(folder.metrics_file, _logger(choice, folder, config))
-            logged = [*logged, name]
-            folder.update_facts(logged_to=logged)
-            print(f"logged   {folder.metrics_file} to {name}")
+def log_finished(
+    cfg: DictConfig, folder: RunFolder, config: Mapping[str, Any], dataset: str, measured: Callable[[], Measured]
+) -> None:
+    """Give what a finished run left to the loggers of conf/logger that do not have it: its log, and what was measured.
+
+    folder: of the run. config: as of build_loggers. dataset: name of the set of cfg.test. measured: computes what was measured
+    on it.
+    """
+    loggers = build_loggers(cfg, folder, config)
+    with held(loggers):
+        logged = folder.facts().get("logged_to", [])
+        for name, logger in zip(cfg.logger, loggers[1:], strict=True):
+            if wants_all(logger) or name not in logged:
+                log_again(folder.metrics_file, logger)
+                if has_failed(logger):
+                    continue
+                logged = list(dict.fromkeys((*logged, name)))
+                folder.update_facts(logged_to=logged)
+                print(f"logged   {folder.metrics_file} to {name}")
+        log_what_was_measured(cfg, folder, loggers, dataset, measured)
+        answer_agent(loggers)
+
+
+def log_what_was_measured(
+    cfg: DictConfig, folder: RunFolder, loggers: Sequence[Logger], dataset: str, measured: Callable[[], Measured]
+) -> None:
+    """Give what was measured on a set to those of the loggers in cfg.logger that do not have it.
+
+    loggers: of build_loggers. folder, dataset, measured: as of log_finished.
+    """
+    given: dict[str, list[str]] = folder.facts().get("measured_to", {})
+    what: Measured | None = None
+    for name, logger in zip(cfg.logger, loggers[1:], strict=True):
+        had = [] if wants_all(logger) else given.get(name, [])
+        if dataset in had:
+            continue
+        what = what or measured()
+        log_measured(logger, what.without("codec") if had else what)
+        if not has_failed(logger):
+            given = given | {name: [*had, dataset]}
+            folder.update_facts(measured_to=given)
 
 
 def build_trainer(cfg: DictConfig, folder: RunFolder, loggers: list[Logger]) -> lightning.Trainer:
@@ -114,9 +148,9 @@ def build_trainer(cfg: DictConfig, folder: RunFolder, loggers: list[Logger]) -> 
         # Its buffers are constants, and ranks with unlike numbers of validation pictures would wait for each other.
         instead["strategy"] = DDPStrategy(broadcast_buffers=False)
     callbacks = [instantiate(callback) for callback in cfg.callbacks.values()]
-    callbacks.append(SaveCheckpoints(folder.checkpoints, cfg.save_every))
     if cfg.ema is not None:
         callbacks.append(EMAWeightAveraging(decay=cfg.ema, use_buffers=False))
+    callbacks.append(SaveCheckpoints(folder.checkpoints, cfg.save_every))  # the last: what the others do in a step is saved
     try:
         return instantiate(cfg.trainer, _partial_=True)(
             **instead,

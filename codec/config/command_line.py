@@ -10,7 +10,7 @@ from hydra.errors import OverrideParseException
 
 from codec.types import UserError
 
-SWEEP, SHOW = ("-m", "--multirun"), ("--cfg", "-c")
+SWEEP, SHOW, LIST = ("-m", "--multirun"), ("--cfg", "-c"), "--dry-run"
 MEANT = {"eval": "run"}  # the key of a word that stands alone
 
 
@@ -18,13 +18,14 @@ MEANT = {"eval": "run"}  # the key of a word that stands alone
 class Words:
     """What was asked: overrides as Hydra reads them, whether they are swept, whether the configuration is to be shown.
 
-    options: a folder with options of one's own, laid out as conf/, or None.
+    options: a folder with options of one's own, laid out as conf/, or None. lists: whether its runs are to be listed alone.
     """
 
     overrides: list[str] = field(default_factory=list)
     options: Path | None = None
     sweeps: bool = False
     shows: bool = False
+    lists: bool = False
 
 
 def parse_words(command: str, words: Sequence[str]) -> Words:
@@ -32,29 +33,54 @@ def parse_words(command: str, words: Sequence[str]) -> Words:
 
     Raises UserError for an option that there is not, and for what is no override.
     """
-    asked, rest = Words(), list(words)
+    asked, rest = Words(), _not_restated(words)
     while rest:
         word = rest.pop(0)
         option, joined, value = word.partition("=")
-        if word in SWEEP:
-            asked.sweeps = True
-        elif option in SHOW:
+        if _is_flag(asked, command, word):
+            continue
+        if option in SHOW:
             what = value if joined else (rest.pop(0) if rest else "")
             if what != "job":
                 raise UserError(f"{option} {what}; expected {option} job, the configuration of the command; say that")
             asked.shows = True
-        elif word == "--resolve":
-            continue  # what is shown is resolved
         elif option in ("--config-dir", "-cd"):
             asked.options = _folder(value if joined else (rest.pop(0) if rest else ""))
         elif word.startswith("-"):
             raise UserError(f"no option {word}; expected key=value, -m, --cfg job or --config-dir FOLDER; see --help")
         else:
-            asked.overrides.append(_readable(command, word))
+            asked.overrides.append(readable(command, word))
     if not asked.sweeps:
         for override in parsed(asked.overrides):
             _check_single(override)
     return asked
+
+
+def _is_flag(asked: Words, command: str, word: str) -> bool:
+    """Whether the word is an option without a value, which is noted."""
+    if word in SWEEP:
+        asked.sweeps = True
+    elif word == LIST and command == "train":
+        asked.lists = True
+    else:
+        return word == "--resolve"  # what is shown is resolved
+    return True
+
+
+def _not_restated(words: Sequence[str]) -> list[str]:
+    """The words without those by which an agent of W&B that goes on with a run says its whole configuration again.
+
+    These stand behind what was asked, as Python prints them: nodes as dictionaries, among them `_wandb` of W&B's own, which
+    some versions say as `--_wandb`. What was swept is there by its own key, which has a dot or is that of a single value.
+    """
+    given = [(*word.partition("=")[::2], word) for word in words]
+    if not any(value.startswith("{'") and "." not in key for key, value, _ in given):
+        return list(words)
+    kept: dict[str, str] = {}
+    for key, value, word in given:
+        if "." in key or not (value.startswith("{") or value == "None"):
+            kept.setdefault(key, word)  # the first: what is said again has the same value
+    return list(kept.values())
 
 
 def _folder(name: str) -> Path:
@@ -69,10 +95,10 @@ def parsed(overrides: Sequence[str]) -> list[Override]:
     return OverridesParser.create().parse_overrides(list(overrides))
 
 
-def _readable(command: str, word: str) -> str:
+def readable(command: str, word: str) -> str:
     """The word, with quotes around a value that Hydra's grammar cannot read: a path may hold any character.
 
-    A home folder is written out, as shells do at the beginning of a word.
+    A home folder is written out, as shells do at the beginning of a word. Raises UserError for what is no override.
     """
     key, equals, value = word.partition("=")
     if key == "hydra.searchpath":

@@ -3,12 +3,15 @@
 import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_module
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
@@ -22,6 +25,12 @@ from codec.config.command_line import Words, parse_words, parsed
 from codec.config.keys import check_keys, check_moved
 from codec.config.resolvers import register
 from codec.types import UserError
+
+# Options that want a package, which the extra of their name installs.
+EXTRAS = {
+    ("hydra/launcher", "slurm"): "hydra_plugins.hydra_submitit_launcher",
+    ("hydra/sweeper", "search"): "hydra_plugins.hydra_optuna_sweeper",
+}
 
 
 class _OwnOptions(SearchPathPlugin):
@@ -71,7 +80,7 @@ def composed(command: str, overrides: Sequence[str]) -> tuple[DictConfig, Mappin
     if command == "bench":
         overrides = _of_experiment(overrides)
     given = parsed(overrides)
-    groups = _groups()
+    groups = _groups(GlobalHydra.instance().config_loader())
     of_groups = [override for override in given if _is_group(override, groups)]
     check_moved(command, of_groups)
     for override in of_groups:
@@ -115,7 +124,7 @@ def _of_experiment(overrides: Sequence[str]) -> list[str]:
     return [f"model={choices['model']}", *model, *(word for word in overrides if word not in asked)]
 
 
-def prepared(command: str, words: Sequence[str], check: Callable[[Mapping[str, Any], bool], None] | None = None) -> Words:
+def prepared(command: str, words: Sequence[str], check: Callable[[Mapping[str, Any]], None] | None = None) -> Words:
     """The words of a command, once all that they ask for composes and passes `check`; shown, where that was asked for.
 
     Raises UserError for the first mistake.
@@ -127,7 +136,7 @@ def prepared(command: str, words: Sequence[str], check: Callable[[Mapping[str, A
             if asked.shows:
                 print(("---\n" if number else "") + yaml.safe_dump(config, sort_keys=False, allow_unicode=True), end="")
             elif check is not None:
-                check(config, asked.sweeps)
+                check(config)
     return asked
 
 
@@ -144,9 +153,14 @@ def plain(cfg: DictConfig, *, resolve: bool = True) -> dict[str, Any]:
         raise UserError(f"{key}: {reason}; expected a value; set {key}" if key else reason) from None
 
 
-def _groups() -> list[str]:
+def options_of(group: str) -> list[str]:
+    """The names of the options of a group of conf/, while Hydra knows conf/."""
+    return GlobalHydra.instance().config_loader().get_group_options(group)
+
+
+@lru_cache(maxsize=1)
+def _groups(loader: ConfigLoader) -> list[str]:
     """The names of all groups of conf/, such as model and data/regions."""
-    loader = GlobalHydra.instance().config_loader()
     found, places = [], [""]
     while places:
         place = places.pop()
@@ -163,9 +177,12 @@ def _is_group(override: Override, groups: Sequence[str]) -> bool:
 def _check_choice(override: Override) -> None:
     """Raise UserError for an option that its group does not have."""
     group = override.key_or_group.partition("@")[0]
-    options = GlobalHydra.instance().config_loader().get_group_options(group)
+    options = options_of(group)
     asked = override.value()
     for option in asked if isinstance(asked, list) else [asked]:
+        package = EXTRAS.get((group, str(option)))
+        if package is not None and find_spec(package) is None:
+            raise UserError(f"{group}={option} without its packages; expected them; say pip install 'codec[{option}]'")
         if option is not None and str(option) not in options:
             near = next(iter(difflib.get_close_matches(str(option), options, n=1)), None)
             did = f"did you mean {near}? " if near else ""

@@ -22,6 +22,7 @@ INSTEAD = {
         "test.name": "test, such as test=kodak",
         "baselines": "test.baselines",
         "measures": "test.measures",
+        "device": "test.device to measure, trainer=gpu to train",
         "data.root": "data=folder beside it, since the data that was chosen reads no files",
         "lmbda": "model.lmbda",
         "lambda": "model.lmbda",
@@ -43,6 +44,7 @@ INSTEAD = {
         "data.root": "test.root",
         "baselines": "test.baselines",
         "measures": "test.measures",
+        "device": "test.device",
     },
 }
 OPEN = ("callbacks", "logger", "data.sources", "data.weights", "hydra")  # where names are the user's own

@@ -6,7 +6,7 @@ from codec.config.nodes import instantiate
 from codec.evaluation.measure import Measurement, load_measurement
 from data.testsets import TestSet
 
-BESIDE = ("baselines", "measures")  # keys of `test` that are not the set's
+BESIDE = ("baselines", "measures", "device", "max_memory")  # keys of `test` that are not the set's
 
 
 def load_test_set(test: DictConfig) -> TestSet:
@@ -22,4 +22,6 @@ def load_asked(cfg: DictConfig, test_set: TestSet) -> Measurement:
 
     Raises UserError for what cannot be measured on the set.
     """
-    return load_measurement(test_set, cfg.test.baselines, cfg.test.measures, cfg.perceptual)
+    return load_measurement(
+        test_set, cfg.test.baselines, cfg.test.measures, cfg.perceptual, cfg.test.device, cfg.test.max_memory
+    )

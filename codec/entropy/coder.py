@@ -1,41 +1,22 @@
-"""The three ways over the latents: estimating their rate, writing them, reading them.
+"""A model's pass over its latents, and the first of three ways over them: estimating their rate.
 
-A model writes its pass over the latents once, against LatentCoder; because the same lines estimate, write and read,
+A model writes its pass once, against LatentCoder; because the same lines estimate, write and read (codec/entropy/payload.py),
 encoder and decoder cannot disagree.
 
 B batch, C latent channels, h w height and width of the latent. A model may hand over latents, or parts of them, of any other
 shape, as long as B comes first, and in a factorized stream C second.
 """
 
-import zlib
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from codec.entropy.density import FactorizedDensity
 from codec.entropy.gaussian import GaussianPrior
-from codec.entropy.stream import SymbolReader, SymbolWriter
-from codec.entropy.tables import Tables, scale_index
+from codec.entropy.noise import Noise
 from codec.layers.mixed_precision import at_least_float32
-from codec.types import UserError
-
-STRIP = 16
-"""Rows of a latent whose symbols follow one another in a payload, grouped by table: a part of the format.
-
-A picture of any size can be coded strip by strip in memory that does not grow with its height, and the order of its symbols
-does not depend on how much there is of it.
-"""
-
-Noise = Callable[[Tensor], Tensor]
-"""Gives noise of U(-1/2, 1/2) in the shape, type and place of its argument."""
-
-
-def uniform_noise(like: Tensor) -> Tensor:
-    """Noise of U(-1/2, 1/2) from the device's own generator."""
-    return torch.empty_like(like).uniform_(-0.5, 0.5)
 
 
 class LatentCoder(Protocol):
@@ -69,7 +50,7 @@ def rounded(x: Tensor) -> Tensor:
     return torch.round(x).detach() + (x - x.detach())
 
 
-def _medians(density: FactorizedDensity, shape: Sequence[int]) -> Tensor:
+def medians_beside(density: FactorizedDensity, shape: Sequence[int]) -> Tensor:
     """[C, 1, …]: what rounding leaves where it is, beside latents [B, *shape] with shape (C, …)."""
     return density.medians().view(-1, *[1] * (len(shape) - 1))
 
@@ -79,6 +60,10 @@ def _joined(parts: Sequence[Tensor]) -> Tensor:
     if len({(*part.shape[:1], *part.shape[2:]) for part in parts}) > 1:
         parts = [part.flatten(1) for part in parts]
     return torch.cat(tuple(parts), dim=1) if len(parts) > 1 else parts[0]
+
+
+def _all_joined(streams: Mapping[str, Sequence[Tensor]]) -> dict[str, Tensor]:
+    return {name: _joined(parts) for name, parts in streams.items()}
 
 
 class RateEstimator:
@@ -112,12 +97,12 @@ class RateEstimator:
     @property
     def likelihoods(self) -> dict[str, Tensor]:
         """What was estimated by stream name, each [B, …] in [1e-9, 1]; see _joined for a stream of several parts."""
-        return {name: _joined(parts) for name, parts in self._likelihoods.items()}
+        return _all_joined(self._likelihoods)
 
     @property
     def quantized_likelihoods(self) -> dict[str, Tensor]:
         """Those of the rounded values: the same ones without noise, nothing with noise where it was not asked for."""
-        return {name: _joined(parts) for name, parts in self._quantized.items()}
+        return _all_joined(self._quantized)
 
     def factorized(
         self,
@@ -135,7 +120,7 @@ class RateEstimator:
                 rated = density.likelihood(values)
                 return rated if present is None else torch.where(present, rated, 1.0)
 
-            return self._estimate(name, z, _medians(density, shape).to(z), likelihood)
+            return self._estimate(name, z, medians_beside(density, shape).to(z), likelihood)
 
     def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior) -> Tensor:
         assert y is not None
@@ -149,128 +134,37 @@ class RateEstimator:
             return self._estimate(name, y, means, likelihood)
 
 
-class _SymbolCoder:
-    """What writing and reading share: which table codes which symbol, and values from symbols.
+class Recorder(RateEstimator):
+    """An estimate of rounded latents that keeps what it saw besides."""
 
-    tables: by the name of each factorized stream, and "gaussian" for all others; bounds: see scale_index.
-    """
+    def __init__(self) -> None:
+        super().__init__(noise=None)
+        self._values: dict[str, list[Tensor]] = {}
+        self._scales: dict[str, list[Tensor]] = {}
+        self._means: dict[str, list[Tensor]] = {}
 
-    def __init__(self, tables: dict[str, Tables], bounds: Tensor):
-        self._tables = tables
-        self._bounds = bounds
-        self.symbols_crc = 0
-        self.bits: dict[str, float] = {}
-
-    @staticmethod
-    def _channel_indices(shape: tuple[int, ...]) -> np.ndarray:
-        """[C, ...]: the table of each symbol of a factorized stream, one a channel."""
-        return np.broadcast_to(np.arange(shape[0], dtype=np.int32).reshape(-1, *[1] * (len(shape) - 1)), shape)
-
-    def _scale_indices(self, scales: Tensor) -> np.ndarray:
-        """[C, h, w]: the table of each symbol of these scales [1, C, h, w]."""
-        if not torch.isfinite(scales).all():
-            raise UserError("the codec's scales are not finite; expected finite weights; the bundle was trained badly")
-        return scale_index(scales[0], self._bounds).cpu().numpy()
-
-    @staticmethod
-    def _strips(indices: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
-        """Where each strip of rows lies in indices [C, h, w], and its part of them, flat; of other shapes all is one strip."""
-        if indices.ndim != 3:
-            yield ..., indices.ravel()
-            return
-        for top in range(0, indices.shape[1], STRIP):
-            place = np.s_[:, top : top + STRIP]
-            yield place, indices[place].ravel()
-
-    def _note(self, symbols: np.ndarray) -> None:
-        self.symbols_crc = zlib.crc32(np.ascontiguousarray(symbols, dtype="<i4").tobytes(), self.symbols_crc)
-
-    @staticmethod
-    def _values(symbols: np.ndarray, shape: tuple[int, ...], centre: Tensor | None, like: Tensor) -> Tensor:
-        values = torch.from_numpy(symbols.astype(np.float32)).to(like).reshape(shape)
-        return values if centre is None else values + centre
-
-
-class StreamWriter(_SymbolCoder):
-    """Rounds the latents of one picture and appends their symbols to a range-coded payload."""
-
-    def __init__(self, tables: dict[str, Tables], bounds: Tensor):
-        super().__init__(tables, bounds)
-        self._writer = SymbolWriter()
-
-    def _write(self, name: str, values: Tensor, indices: np.ndarray, tables: Tables) -> np.ndarray:
-        """The symbols of values [1, C, h, w], by the tables of indices [C, h, w]."""
-        symbols = torch.round(values[0].double()).cpu().numpy()
-        if not (np.abs(symbols) < 2**31).all():  # false for NaN too
-            raise UserError(
-                f"stream {name} holds a value that is not finite or beyond 32-bit integers; expected latents of a "
-                "trained codec; check the picture and the codec"
-            )
-        symbols = symbols.astype(np.int32)
-        for place, indices_there in self._strips(indices):
-            part = symbols[place].ravel()
-            self.bits[name] = self.bits.get(name, 0.0) + self._writer.write(part, indices_there, tables)
-            self._note(part)
-        return symbols
-
-    def factorized(
-        self,
-        name: str,
-        z: Tensor | None,
-        shape: tuple[int, ...],
-        density: FactorizedDensity,
-        present: Tensor | None = None,
-    ) -> Tensor:
-        assert z is not None and z.size(0) == 1 and tuple(z.shape[1:]) == shape and present is None
-        medians = _medians(density, shape).to(z)
-        symbols = self._write(name, z - medians, self._channel_indices(shape), self._tables[name])
-        return self._values(symbols, (1, *shape), medians, z)
+    def _estimate(self, name: str, values: Tensor, centre: Tensor | None, likelihood: Callable[[Tensor], Tensor]) -> Tensor:
+        estimated = super()._estimate(name, values, centre, likelihood)
+        self._values.setdefault(name, []).append(estimated)
+        return estimated
 
     def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior) -> Tensor:
-        assert y is not None and y.size(0) == 1
-        indices = self._scale_indices(scales)
-        symbols = self._write(name, y if means is None else y - means, indices, self._tables["gaussian"])
-        return self._values(symbols, tuple(scales.shape), means, scales)
+        self._scales.setdefault(name, []).append(scales)
+        if means is not None:
+            self._means.setdefault(name, []).append(means)
+        return super().gaussian(name, y, scales, means, prior)
 
-    def finish(self) -> bytes:
-        """The payload."""
-        return self._writer.finish()
+    @property
+    def values(self) -> dict[str, Tensor]:
+        """What the decoder has by stream name, [B, C, h, w]; see _joined for a stream of several parts."""
+        return _all_joined(self._values)
 
+    @property
+    def scales(self) -> dict[str, Tensor]:
+        """Those of each stream that has any, in the shape of its values."""
+        return _all_joined(self._scales)
 
-class StreamReader(_SymbolCoder):
-    """Takes the symbols of one picture back from its payload."""
-
-    def __init__(self, payload: bytes, tables: dict[str, Tables], bounds: Tensor):
-        super().__init__(tables, bounds)
-        self._reader = SymbolReader(payload)
-
-    def _read(self, indices: np.ndarray, tables: Tables) -> np.ndarray:
-        """The next symbols, by the tables of indices [C, h, w] and in that shape."""
-        symbols = np.empty(indices.shape, dtype=np.int32)
-        for place, indices_there in self._strips(indices):
-            part = self._reader.read(indices_there, tables)
-            self._note(part)
-            symbols[place] = part.reshape(symbols[place].shape)
-        return symbols
-
-    def factorized(
-        self,
-        name: str,
-        z: Tensor | None,
-        shape: tuple[int, ...],
-        density: FactorizedDensity,
-        present: Tensor | None = None,
-    ) -> Tensor:
-        assert z is None and present is None
-        symbols = self._read(self._channel_indices(shape), self._tables[name])
-        medians = _medians(density, shape)
-        return self._values(symbols, (1, *shape), medians, medians)
-
-    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior) -> Tensor:
-        assert y is None
-        symbols = self._read(self._scale_indices(scales), self._tables["gaussian"])
-        return self._values(symbols, tuple(scales.shape), means, scales)
-
-    def finish(self) -> None:
-        """Raises UserError where the payload holds more than was read."""
-        self._reader.finish()
+    @property
+    def means(self) -> dict[str, Tensor]:
+        """Those of each stream whose means are not zero, in the shape of its values."""
+        return _all_joined(self._means)

@@ -16,9 +16,14 @@ from codec.types import UserError
 
 CHUNK_BITS = 16  # of an escaped symbol, coded at once
 MAX_LENGTH = 34  # bits of an escaped symbol: its distance from the table in 33, and its side in one
-_length_weights = 2.0 ** (-np.arange(MAX_LENGTH + 1) / 3)  # most are near
-LENGTHS = constriction.stream.model.Categorical(_length_weights / _length_weights.sum(), perfect=False)
-LENGTH_COSTS = -np.log2(_length_weights / _length_weights.sum())
+# The length of an escaped symbol, from 0 to 34 bits, by counts like those of any table; each is four fifths of the one before.
+LENGTH_COUNTS = np.array(
+    [13527, 10737, 8522, 6763, 5368, 4261, 3381, 2684, 2130, 1690, 1342, 1065, 845, 671, 532, 422, 335, 266, 211, 167, 133, 105]
+    + [83, 66, 52, 41, 33, 26, 20, 16, 13, 10, 8, 6, 5],
+    dtype=np.float64,
+)  # fmt: skip
+LENGTHS = constriction.stream.model.Categorical(LENGTH_COUNTS / 2**PRECISION, perfect=False)
+LENGTH_COSTS = PRECISION - np.log2(LENGTH_COUNTS)
 CHUNKS = constriction.stream.model.Uniform()  # 2^bits values, by symbol
 # What a reader may be ahead of the payload: the coder's state, and its 24-bit probabilities against the tables' 16 bits.
 SLACK_BITS, SLACK_SHARE = 64, 0.01
@@ -120,10 +125,14 @@ class SymbolReader:
         self._decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(payload, dtype="<u4").astype(np.uint32))
         self._bits_left = 8.0 * len(payload) * (1 + SLACK_SHARE) + SLACK_BITS
 
-    def _spend(self, bits: float) -> None:
-        self._bits_left -= bits
-        if self._bits_left < 0:
+    def expect(self, bits: float) -> None:
+        """Raises UserError where so many bits cannot be left."""
+        if bits > self._bits_left:
             raise UserError("the file is damaged: its payload ends before its symbols do; get the file again")
+
+    def _spend(self, bits: float) -> None:
+        self.expect(bits)
+        self._bits_left -= bits
 
     def _decode(self, *model: object) -> np.ndarray:
         try:

@@ -20,6 +20,7 @@ TOTAL = 1 << PRECISION
 MAX_ENTRIES = 1 << 14  # of one table
 REACH = MAX_ENTRIES // 2 - 1  # symbols on each side of 0 in a table; what lies beyond is left to the escape
 MAX_TABLES = (1 << 15) - 1  # the coder sorts symbols by a 16-bit index
+TABLE_TYPES = {"counts": torch.uint16, "lengths": torch.int32, "offsets": torch.int32}  # in a file
 TAIL_MASS = 1e-9  # CompressAI's: the support of a table holds all but this
 TAIL = -float(torch.special.ndtri(torch.tensor(TAIL_MASS / 2, dtype=torch.float64)))  # where it begins, in deviations
 
@@ -60,6 +61,10 @@ class Tables:
         start = self.starts[index]
         return self.counts[start : start + self.lengths[index]]
 
+    def least_bits(self) -> np.ndarray:
+        """What a symbol of each table costs at least, float64 [T]."""
+        return PRECISION - np.log2(np.maximum.reduceat(self.counts, self.starts).astype(np.float64))
+
     def to_tensors(self) -> dict[str, Tensor]:
         """For a file: counts as uint16, lengths and offsets as int32."""
         return {
@@ -71,8 +76,7 @@ class Tables:
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> "Tables":
         """What to_tensors gave; UserError where it is anything else."""
-        kinds = {"counts": torch.uint16, "lengths": torch.int32, "offsets": torch.int32}
-        if {name: t.dtype for name, t in tensors.items()} != kinds:
+        if {name: t.dtype for name, t in tensors.items()} != TABLE_TYPES:
             raise UserError("the codec's coder tables are damaged; expected counts, lengths, offsets; get the bundle again")
         return cls(**{name: tensor.numpy() for name, tensor in tensors.items()})
 

@@ -1,5 +1,6 @@
 """The classical codecs beside which a learned one is measured, and their measurement: real bytes, decoded again."""
 
+import hashlib
 import time
 from typing import Any
 
@@ -9,7 +10,9 @@ from PIL import Image
 from torch import Tensor
 
 from codec.evaluation.classical_codecs import ClassicalCodec, ExternalCodec, PillowCodec
-from codec.evaluation.results import ImageRow, Point, Results, equal_pictures
+from codec.evaluation.failures import FigureError, attempt
+from codec.evaluation.progress import told
+from codec.evaluation.results import ImageRow, Point, Results, equal_pictures, failed_rows, hash_of_picture
 from codec.metrics.quality import finite, psnr
 from codec.types import UserError
 from data.testsets import TestSet
@@ -46,33 +49,36 @@ def classical_codec(name: str) -> ClassicalCodec:
 def measure_classical(name: str, test_set: TestSet) -> Results:
     """The codec `name` at its whole ladder: file sizes as written, PSNR of what they decode to.
 
+    A picture that it refuses, as WebP does one of 16,384 pixels, is a row that says why.
     Raises UserError as classical_codec does.
     """
     codec = classical_codec(name)
     rows: dict[Any, list[ImageRow]] = {setting: [] for setting in codec.ladder}
-    for picture in test_set.pictures:
+    for picture in told(test_set.pictures, f"{codec.label} on {test_set.name}"):
         original = picture.load()
         image = Image.fromarray(original.permute(1, 2, 0).numpy())
         for setting in codec.ladder:
             rows[setting].append(_row(codec, picture.name, image, original, setting))
     points = [Point({codec.parameter: setting}, rows[setting]) for setting in codec.ladder]
-    return Results(
-        codec.label, codec.describe(), test_set.name, points,
-        {"ms_ssim": "left out for classical codecs: it takes longer than all else"} | equal_pictures(points),
-    )  # fmt: skip
+    missing = {"ms_ssim": "left out for classical codecs: it takes longer than all else"}
+    return Results(codec.label, codec.describe(), test_set.name, points, missing | equal_pictures(points) | failed_rows(points))
 
 
 def _row(codec: ClassicalCodec, name: str, image: Image.Image, original: Tensor, setting: Any) -> ImageRow:
-    begun = time.perf_counter()
-    data = codec.encode(image, setting)
-    between = time.perf_counter()
-    decoded = codec.decode(data)
-    done = time.perf_counter()
-    if decoded.size != image.size:
-        raise UserError(f"{codec.label}: {name} came back as {decoded.size}; expected {image.size}; set test.baselines")
+    try:
+        begun = time.perf_counter()
+        data = attempt(lambda: codec.encode(image, setting))
+        between = time.perf_counter()
+        decoded = attempt(lambda: codec.decode(data))
+        done = time.perf_counter()
+        if decoded.size != image.size:
+            raise FigureError(f"it came back as {decoded.size}; expected {image.size}")
+    except FigureError as error:
+        return ImageRow(name, image.width, image.height, file_bpp=None, psnr=None, failed=str(error))
     return ImageRow(
         name, image.width, image.height,
         file_bpp=8 * len(data) / (image.width * image.height),
         psnr=finite(psnr(torch.from_numpy(np.array(decoded)).permute(2, 0, 1), original)),
         encode_seconds=between - begun, decode_seconds=done - between,
+        picture_sha256=hash_of_picture(original), file_sha256=hashlib.sha256(data).hexdigest(),
     )  # fmt: skip

@@ -79,7 +79,7 @@ class PillowCodec(ClassicalCodec):
         return buffer.getvalue()
 
     def decode(self, data: bytes) -> Image.Image:
-        return Image.open(io.BytesIO(data)).convert("RGB")
+        return Image.open(io.BytesIO(data), formats=[self.format]).convert("RGB")
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class ExternalCodec(ClassicalCodec):
             coded.write_bytes(data)
             self._run(self.decoder, input=coded, output=decoded)
             try:
-                return Image.open(decoded).convert("RGB")
+                return Image.open(decoded, formats=["PNG", "PPM"]).convert("RGB")
             except OSError as error:
                 reason = f"wrote what is no picture ({error}); expected {self.picture}; try it by hand"
                 raise UserError(f"{self.label}: `{self.decoder}` {reason}") from None

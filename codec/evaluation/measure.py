@@ -1,20 +1,28 @@
 """Measuring a codec: every picture to a file, the file back to a picture in a codec built anew."""
 
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from rich.console import Console
 
 from codec.evaluation.classical import classical_codec
 from codec.evaluation.measures import Measures
-from codec.evaluation.results import ImageRow, Point, Results, equal_pictures
-from codec.files.bundle import Bundle, load_bundle
+from codec.evaluation.progress import told
+from codec.evaluation.results import ImageRow, Point, Results, equal_pictures, hash_of_picture
+from codec.files.bundle import in_floats, load_bundle
 from codec.files.coding import Encoded, decode_latents, encode, estimated_bits, reconstruct
+from codec.files.devices import chosen_device, device_name, on_device
+from codec.files.loaded import CPU, Bundle
+from codec.files.memory import allowed_memory
 from codec.metrics.distribution import PatchFeatures
-from codec.metrics.quality import finite, ms_ssim, ms_ssim_db, psnr
-from codec.types import UserError
+from codec.metrics.quality import finite, ms_ssim_db, psnr
+from codec.types import UserError, read_size
 from data.testsets import TestImage, TestSet
 
 MAX_OVERHEAD, MAX_OVERHEAD_BYTES = 0.005, 8  # of the payload over its ideal size at the same tables
@@ -27,45 +35,61 @@ class Measurement(NamedTuple):
     """What a codec is measured on and by, loaded.
 
     baselines: names of the classical codecs beside it. measures: what is measured beside rates, PSNR and MS-SSIM.
+    device: where the codec's networks compute. max_memory: bytes that the process may take for coding, if not what is free.
     """
 
     test_set: TestSet
     baselines: Sequence[str]
     measures: Measures
+    device: torch.device = CPU
+    max_memory: int | None = None
 
 
 def load_measurement(
-    test_set: TestSet, baselines: Sequence[str], measures: Sequence[str], perceptual: Mapping[str, Any]
-) -> Measurement:
-    """The measurement of `test_set` beside `baselines` and by `measures`; those whose networks cannot be had are named.
+    test_set: TestSet, baselines: Sequence[str], measures: Sequence[str], perceptual: Mapping[str, Any], device: str,
+    max_memory: str | int | None,
+) -> Measurement:  # fmt: skip
+    """The measurement of test_set beside baselines and by measures; those whose networks cannot be had are named.
 
-    perceptual: conf's, the arguments of Measures. Raises UserError for what cannot be measured on the set.
+    perceptual: conf's, the arguments of Measures. device: the name of one for the codec's networks; see chosen_device.
+    max_memory: such as 3G; see codec.types.read_size.
+    Raises UserError for what cannot be measured on the set.
     """
+    where = chosen_device(device)
     for name in baselines:
         classical_codec(name)  # a wrong name shows now, not after all the coding
     loaded = Measures(measures, **perceptual)
     loaded.check_size(test_set.pictures, test_set.name)
     for name, reason in loaded.not_computed.items():
         console.print(f"[yellow]{name} will be missing: {reason}", soft_wrap=True)
-    return Measurement(test_set, list(baselines), loaded)
+    return Measurement(test_set, list(baselines), loaded, where, None if max_memory is None else read_size(max_memory))
 
 
-def evaluate(bundle: Path, test_set: TestSet, files: Path, measures: Measures | None = None) -> Results:
-    """Measure the codec of a bundle on a set; the .lic files of its pictures go below the folder `files`.
+def evaluate(
+    bundle: Path, test_set: TestSet, files: Path, measures: Measures | None = None, device: torch.device = CPU,
+    max_memory: int | None = None,
+) -> Results:  # fmt: skip
+    """Measure the codec of a bundle on test_set; the .lic files of its pictures go below the folder `files`.
 
-    measures: what is measured beside rates, PSNR and MS-SSIM.
+    measures: what is measured beside rates, PSNR and MS-SSIM. device, max_memory: see Measurement. The estimated rate is
+    that of the networks in floats, as in training: what separates the files from it is rounding, tables and their bytes.
     Raises UserError where a decoded latent is not the encoded one, or a payload is larger than its tables allow.
     """
-    encoder, decoder = load_bundle(bundle), load_bundle(bundle)
+    encoder, decoder = (on_device(load_bundle(bundle), device) for _ in range(2))
+    if max_memory is not None:
+        memory = allowed_memory(max_memory, device)
+        encoder, decoder = replace(encoder, memory=memory), replace(decoder, memory=memory)
+    codecs = _Codecs(encoder, decoder, in_floats(encoder))
     measures = measures or Measures()
     patches = measures.patch_features()
-    rows = [_measure(encoder, decoder, picture, files, measures, patches) for picture in test_set.pictures]
+    pictures = told(test_set.pictures, f"coding {test_set.name}")
+    rows = [_measure(codecs, picture, files, measures, patches) for picture in pictures]
     facts = encoder.header
     config = facts["facts"].get("config", {})
     setting = {"lmbda": config["model"]["lmbda"]} if "model" in config else {}
     if config.get("target_bpp") is not None:
         setting["target_bpp"] = config["target_bpp"]
-    description = f"{facts['model']} {facts['arguments']}, bundle {encoder.fingerprint.hex()}"
+    description = f"{facts['model']} {facts['arguments']}, bundle {encoder.fingerprint.hex()}, coded on {device_name(device)}"
     if "trained_with" in facts["facts"]:
         description += f", trained with {facts['facts']['trained_with']}"
     point = Point(setting, rows, measures.of_set(patches))
@@ -77,15 +101,23 @@ def evaluate(bundle: Path, test_set: TestSet, files: Path, measures: Measures | 
             "symbols lie far beyond their predicted scales, as early in a training",
             soft_wrap=True,
         )
-    missing = {"ms_ssim": "some pictures have a side under 161 pixels"} if any(r.ms_ssim is None for r in rows) else {}
-    missing |= equal_pictures([point]) | measures.missing(rows, point.of_set)
+    missing = equal_pictures([point]) | measures.missing(rows, point.of_set)
     name = " ".join(dict.fromkeys(filter(None, (config.get("experiment_name"), facts["model"]))))  # one word where they agree
-    return Results(name, description, test_set.name, [point], missing, measures.measured_with)
+    made_by = {"bundle": encoder.fingerprint.hex(), "device": device_name(device)}
+    made_by |= {package: version(package) for package in ("codec", "torch")}
+    return Results(name, description, test_set.name, [point], missing, measures.measured_with, made_by)
 
 
-def _measure(
-    encoder: Bundle, decoder: Bundle, picture: TestImage, files: Path, measures: Measures, patches: PatchFeatures | None
-) -> ImageRow:
+class _Codecs(NamedTuple):
+    """A codec to encode with, the same built anew to decode with, and once more with its networks in floats."""
+
+    encoder: Bundle
+    decoder: Bundle
+    floats: Bundle
+
+
+def _measure(codecs: _Codecs, picture: TestImage, files: Path, measures: Measures, patches: PatchFeatures | None) -> ImageRow:
+    encoder, decoder, floats = codecs
     original = picture.load()
     path = files / f"{picture.name}.lic"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -102,19 +134,18 @@ def _measure(
         raise UserError(f"{path} decodes to other latents than were encoded; expected the same; report this as a bug")
     _check_overhead(encoded, path)
     pixels = height * width
-    similarity = ms_ssim(decoded, original)
-    if patches is not None:
-        patches.add(decoded, original)
+    similarity, values = measures.ms_ssim(decoded, original), measures.of_picture(decoded, original, patches)
     return ImageRow(
         picture.name, width, height,
         file_bpp=8 * len(data) / pixels,
         psnr=finite(psnr(decoded, original)),
-        estimated_bpp=estimated_bits(encoder, encoded) / pixels,
+        estimated_bpp=estimated_bits(floats, encoded) / pixels,
         table_bpp=encoded.table_bits / pixels,
         payload_bpp=8 * encoded.payload_bytes / pixels,
         ms_ssim=similarity, ms_ssim_db=ms_ssim_db(similarity),
         encode_seconds=encode_seconds, decode_seconds=decode_seconds,
-        **measures.of_picture(decoded, original),
+        lpips=values.get("lpips"), niqe=values.get("niqe"),
+        picture_sha256=hash_of_picture(original), file_sha256=hashlib.sha256(data).hexdigest(),
     )  # fmt: skip
 
 

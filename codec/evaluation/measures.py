@@ -6,10 +6,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from codec.evaluation.failures import FigureError, attempt
 from codec.metrics.distribution import PATCH, PatchFeatures, patch_corners
 from codec.metrics.inception import load_feature_network
 from codec.metrics.niqe import MIN_NIQE_SIDE, load_niqe
 from codec.metrics.perceptual import MIN_LPIPS_SIDE, Lpips
+from codec.metrics.quality import MIN_MS_SSIM_SIDE, ms_ssim
 from codec.types import UnavailableError, UserError
 from data.testsets import TestImage
 
@@ -17,6 +19,7 @@ MEASURES = ("lpips", "fid", "kid", "niqe")
 MIN_PATCHES = 2048  # as many as Inception has features: fewer leave their covariance singular
 
 Network = TypeVar("Network")
+Value = TypeVar("Value")
 
 
 class Measures:
@@ -44,6 +47,7 @@ class Measures:
         self.small_sets = small_sets
         self.measured_with: dict[str, str] = {}
         self.not_computed: dict[str, str] = {}
+        self._failed: dict[str, str] = {}  # why, by what failed for some pictures
         self._lpips = self._load(asked & {"lpips"}, lambda: Lpips(**lpips or {}, setting="perceptual.lpips"))
         if self._lpips is not None:
             self.measured_with["lpips"] = self._lpips.name
@@ -79,34 +83,54 @@ class Measures:
         return None if self._network is None else PatchFeatures(self._network)
 
     @torch.inference_mode()
-    def of_picture(self, decoded: Tensor, original: Tensor) -> dict[str, float | None]:
-        """LPIPS and NIQE of a picture, both uint8 [3, H, W], by their names in ImageRow; None where it is too small."""
+    def of_picture(self, decoded: Tensor, original: Tensor, patches: PatchFeatures | None = None) -> dict[str, float | None]:
+        """LPIPS and NIQE of a picture, both uint8 [3, H, W], by their names in ImageRow; patches get its own.
+
+        None where it is too small, or the measure fails, as for lack of memory: `missing` says why.
+        """
         side = min(original.shape[1:])
         values: dict[str, float | None] = {}
-        if self._lpips is not None:
-            enough = side >= MIN_LPIPS_SIDE
-            values["lpips"] = float(self._lpips(decoded[None] / 255, original[None] / 255)) if enough else None
-        if self._niqe is not None:
-            values["niqe"] = self._niqe(decoded) if side >= MIN_NIQE_SIDE else None
+        if (lpips := self._lpips) is not None:
+            value = None
+            if side >= MIN_LPIPS_SIDE:
+                value = self._attempt("lpips", lambda: float(lpips(decoded[None] / 255, original[None] / 255)))
+            values["lpips"] = value
+        if (niqe := self._niqe) is not None:
+            values["niqe"] = self._attempt("niqe", lambda: niqe(decoded)) if side >= MIN_NIQE_SIDE else None
+        if patches is not None:
+            self._attempt("patches", lambda: patches.add(decoded, original))
         return values
+
+    def ms_ssim(self, decoded: Tensor, original: Tensor) -> float | None:
+        """MS-SSIM of a picture; None as in of_picture."""
+        return self._attempt("ms_ssim", lambda: ms_ssim(decoded, original))
+
+    def _attempt(self, name: str, step: Callable[[], Value]) -> Value | None:
+        """What a step gives; None, and why in self._failed, where it fails."""
+        try:
+            return attempt(step)
+        except FigureError as error:
+            self._failed.setdefault(name, str(error))
+            return None
 
     def of_set(self, patches: PatchFeatures | None) -> dict[str, float]:
         """FID and KID of a set, as asked for, and its number of patches; empty without two patches."""
-        if patches is None or len(patches) < 2:
+        if patches is None or len(patches) < 2 or "patches" in self._failed:
             return {}
-        values: dict[str, float] = {"num_patches": len(patches)}
-        if "fid" in self._of_sets:
-            values["fid"] = patches.frechet_distance()
-        if "kid" in self._of_sets:
-            values["kid"] = patches.kernel_distance()
-        return values
+        steps = {"fid": patches.frechet_distance, "kid": patches.kernel_distance}
+        values = {name: self._attempt(name, steps[name]) for name in self._of_sets}
+        return {"num_patches": len(patches)} | {name: value for name, value in values.items() if value is not None}
 
     def missing(self, rows: Sequence[Any], values: Mapping[str, float]) -> dict[str, str]:
         """Why a measure that was asked for is missing, for some pictures or for the set of those `rows` and `values`."""
         missing = dict(self.not_computed)
+        if any(row.ms_ssim is None for row in rows):
+            missing["ms_ssim"] = f"some pictures have a side under {MIN_MS_SSIM_SIDE} pixels"
         for name, side in (("lpips", MIN_LPIPS_SIDE), ("niqe", MIN_NIQE_SIDE)):
             if name in self.measured_with and any(getattr(row, name) is None for row in rows):
                 missing[name] = f"some pictures have a side under {side} pixels, or nothing in them"
         if self._network is not None and not values:
             missing |= dict.fromkeys(self._of_sets, f"the pictures hold fewer than two patches of {PATCH}x{PATCH}")
+        for name, reason in self._failed.items():
+            missing |= dict.fromkeys(self._of_sets if name == "patches" else [name], f"failed for some pictures: {reason}")
         return missing

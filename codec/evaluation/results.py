@@ -4,6 +4,7 @@ The JSON also has CompressAI's layout (`results`: a list for each quantity), so 
 """
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -11,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from codec.atomic import write_atomically
 from codec.types import UserError
@@ -27,12 +30,14 @@ class ImageRow:
 
     estimated_bpp: by the continuous likelihood; table_bpp: by the coder's tables; payload_bpp: the range-coded bytes;
     file_bpp: the whole file. A classical codec has the last alone. lpips, niqe: see Results.measured_with. None: not computed.
+    failed: why there is nothing of this picture: its codec refused it. picture_sha256, file_sha256: hexadecimal, of its pixels
+    (hash_of_picture) and of the coded file, by which `codec verify` knows them.
     """
 
     name: str
     width: int
     height: int
-    file_bpp: float
+    file_bpp: float | None
     psnr: float | None
     estimated_bpp: float | None = None
     table_bpp: float | None = None
@@ -43,6 +48,12 @@ class ImageRow:
     decode_seconds: float | None = None
     lpips: float | None = None
     niqe: float | None = None
+    failed: str | None = None
+    picture_sha256: str | None = None
+    file_sha256: str | None = None
+
+
+QUANTITIES = tuple(f.name for f in fields(ImageRow) if f.type == (float | None))  # of a row, that have means
 
 
 @dataclass(frozen=True)
@@ -57,13 +68,18 @@ class Point:
     of_set: dict[str, float] = field(default_factory=dict)
 
     def mean(self, quantity: str) -> float | None:
-        """The arithmetic mean of a quantity over the pictures that have it; None where none has."""
+        """The arithmetic mean of a quantity over the pictures that have it.
+
+        None where none has, and where one of them failed: it would be that of another set.
+        """
+        if any(row.failed is not None for row in self.images):
+            return None
         values = [value for row in self.images if (value := getattr(row, quantity)) is not None]
         return sum(values) / len(values) if values else None
 
     def means(self) -> dict[str, float | None]:
         """The means of all quantities."""
-        return {f.name: self.mean(f.name) for f in fields(ImageRow) if f.name not in ("name", "width", "height")}
+        return {name: self.mean(name) for name in QUANTITIES}
 
 
 @dataclass(frozen=True)
@@ -71,6 +87,7 @@ class Results:
     """A codec on a set of pictures, at one setting or at a ladder of them.
 
     not_computed: why a quantity is missing, by quantity. measured_with: the networks behind lpips, fid, kid and niqe.
+    made_by: of a learned codec, its bundle's fingerprint, the device, and the versions of this project and of torch.
     """
 
     name: str
@@ -79,6 +96,7 @@ class Results:
     points: list[Point]
     not_computed: dict[str, str] = field(default_factory=dict)
     measured_with: dict[str, str] = field(default_factory=dict)
+    made_by: dict[str, str] = field(default_factory=dict)
 
     def curve(self) -> list[tuple[float, float]]:
         """(mean file bpp, mean PSNR) of each point, by rate."""
@@ -88,7 +106,7 @@ class Results:
     def image_curve(self, name: str) -> list[tuple[float, float]]:
         """(file bpp, PSNR) of one picture at each point, by rate."""
         rows = [row for point in self.points for row in point.images if row.name == name]
-        return sorted((row.file_bpp, row.psnr) for row in rows if row.psnr is not None)
+        return sorted((row.file_bpp, row.psnr) for row in rows if row.file_bpp is not None and row.psnr is not None)
 
     def to_json(self) -> str:
         """The document, with CompressAI's layout in it."""
@@ -103,6 +121,7 @@ class Results:
             },
             "not_computed": self.not_computed,
             "measured_with": self.measured_with,
+            "made_by": self.made_by,
             "points": [
                 {"setting": p.setting, "means": p.means(), "of_set": p.of_set, "images": [asdict(row) for row in p.images]}
                 for p in self.points
@@ -119,7 +138,7 @@ class Results:
         ]
         return cls(
             document["name"], document["description"], document["dataset"], points, document["not_computed"],
-            document.get("measured_with", {}),
+            document.get("measured_with", {}), document.get("made_by", {}),
         )  # fmt: skip
 
     def write(self, stem: Path) -> None:
@@ -144,10 +163,29 @@ class Results:
             raise UserError(f"{path} holds no results ({error}); expected a JSON that `codec eval` wrote") from None
 
 
+def hash_of_picture(image: Tensor) -> str:
+    """SHA-256, in hexadecimal digits, of a picture's size and pixels, uint8 [3, H, W]: not of the file it came from."""
+    digest = hashlib.sha256(json.dumps(list(image.shape)).encode())
+    digest.update(image.contiguous().numpy().data)
+    return digest.hexdigest()
+
+
 def equal_pictures(points: Sequence[Point]) -> dict[str, str]:
     """Why PSNR is missing, for `not_computed`, where a picture came back exactly; else nothing."""
-    num = sum(row.psnr is None for point in points for row in point.images)
+    num = sum(row.psnr is None and row.failed is None for point in points for row in point.images)
     return {"psnr": f"infinite in {num} rows: the picture came back exactly; left out of the means"} if num else {}
+
+
+def failed_rows(points: Sequence[Point]) -> dict[str, str]:
+    """Why rows are empty, for `not_computed`, where pictures failed; else nothing."""
+    reasons: dict[str, list[str]] = {}
+    for point in points:
+        setting = " ".join(map(str, point.setting.values()))
+        for row in point.images:
+            if row.failed is not None:
+                reasons.setdefault(row.failed, []).append(f"{row.name} at {setting}")
+    said = [f"{len(rows)} rows failed, {rows[0]} first: {reason}" for reason, rows in reasons.items()]
+    return {"file_bpp": "; ".join(said)} if said else {}
 
 
 def psnr_at_rate(curve: Sequence[tuple[float, float]], bpp: float) -> float | None:

@@ -14,6 +14,7 @@ At most 26 bytes beside the payload, 28 with a grid.
 
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 
 from codec.types import UserError
 
@@ -21,6 +22,8 @@ MAGIC, VERSION, VERSION_WITH_GRID = b"LIC", b"3", b"4"
 LEVEL = b"\0"
 MAX_PIXELS = 2**27
 MAX_VARINT = 5  # bytes
+MAX_BYTES = 2**30  # of a file: more than pixels of noise take
+SUFFIX = ".lic"
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,11 @@ class Container:
     payload: bytes
     symbols_crc: int
     grid: tuple[int, int] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, tuple[int, int] | None]:
+        """Width, height and grid: what the pictures of one batch share."""
+        return self.width, self.height, self.grid
 
 
 def _varint(value: int) -> bytes:
@@ -107,3 +115,11 @@ def read_container(data: bytes) -> Container:
     if grid is not None and 0 in grid:
         raise UserError("the file is damaged: its grid has no cells; get the file again")
     return Container(data[4:12], height, width, data[payload:-8], int.from_bytes(data[-8:-4], "little"), grid)
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a .lic file; UserError for one that is larger than any can be."""
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise UserError(f"{path} has {size} bytes; expected a .lic file, of at most {MAX_BYTES}; check the path")
+    return path.read_bytes()

@@ -1,19 +1,26 @@
 """Codecs from published checkpoints: CompressAI's, STF's WACNN, SegPIC; names and shapes of their state dicts."""
 
-import pickle
 import re
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from codec.models import Codec, build_model, model_name
-from codec.types import UserError
+from codec.models.unfilled import Unfilled
+from codec.saved_tensors import num_stored, read_state_dict
+from codec.types import UserError, shown
 
-# CompressAI's spelling of density parameters before 1.2.8: _matrix0 for matrices.0.
-OLD_SPELLING = re.compile(r"\b_(matrix|bias|factor)(\d)$")
+# Density parameters as CompressAI spelled them and still reads them: _matrix0, before that _matrices.0; now matrices.0.
+OLD_SPELLING = re.compile(r"\b_(?:(matrix|bias|factor)|(matrices|biases|factors)\.)(\d+)$")
 PLURAL = {"matrix": "matrices", "bias": "biases", "factor": "factors"}
+# What wrappers put before or into names: DataParallel, torch.compile, and modules or scripts that hold the network.
+WRAPPERS = re.compile(r"^(?:(?:module|_orig_mod|model|net)\.)+|(?<=\.)(?:module|_orig_mod)\.")
+# What networks of these kinds hold besides weights, and have anew from them: tables of coders, bounds, windows' indices.
+MADE_ANEW = re.compile(
+    r"\.(?:_offset|_quantized_cdf|_cdf_length|scale_table|scale_bound|target|bound|pedestal|relative_position_index|attn_mask)$"
+)
+MOST_NAMED = 12  # of the names in a message
 
 # What stands in the names of STF's WACNN and of SegPIC, and what it is called here.
 WACNN_NAMES = (
@@ -44,32 +51,21 @@ SEGPIC_NAMES = (
 )  # fmt: skip
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint: a state dict, or a training dict that holds one.
-
-    Raises UserError for a file that is missing, or holds something else.
-    """
-    if not path.is_file():
-        raise UserError(f"no checkpoint at {path}; expected a .pth or .pth.tar file; check the path")
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, LookupError, TypeError, AttributeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]  # other files end an unpickler in many ways
-        raise UserError(f"{path} is no checkpoint that can be read ({reason}); expected a state dict") from None
-    for key in ("state_dict", "model_state_dict", "network"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise UserError(f"{path} holds no state dict; expected names and tensors, or a dict with them as state_dict")
-    return content
-
-
 def canonical_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors under today's names: without `module.` of DataParallel, densities as CompressAI 1.2.8 spells them."""
-    renamed = {}
+    """The same tensors under today's names: without those of wrappers, densities as CompressAI 1.2.8 spells them.
+
+    Raises UserError where two would be one, as those of two networks in a checkpoint.
+    """
+    renamed: dict[str, Tensor] = {}
+    before: dict[str, str] = {}
     for name, tensor in state.items():
-        name = name.removeprefix("module.")
-        renamed[OLD_SPELLING.sub(lambda found: f"{PLURAL[found[1]]}.{found[2]}", name)] = tensor
+        own = OLD_SPELLING.sub(lambda found: f"{found[2] or PLURAL[found[1]]}.{found[3]}", WRAPPERS.sub("", name))
+        if own in renamed:
+            raise UserError(
+                f"the checkpoint holds {shown(before[own])} and {shown(name)}, both of them {shown(own)}; expected one "
+                "network; save the one that is meant alone"
+            )
+        renamed[own], before[own] = tensor, name
     return renamed
 
 
@@ -79,36 +75,52 @@ def compressai_codec(state: dict[str, Tensor]) -> Codec:
     Model and widths are read off names and shapes. Coder tables in it are left aside: they are built anew.
     Raises UserError where it is none of the three.
     """
-    try:
-        N, M = state["g_a.0.weight"].size(0), state["g_a.6.weight"].size(0)
-        if "h_s.4.weight" not in state:
-            name = "factorized"
-        else:
-            name = {M: "hyperprior", 2 * M: "mean_scale"}[state["h_s.4.weight"].size(0)]
-    except KeyError as error:
+    expected = "bmshj2018-factorized, bmshj2018-hyperprior or mbt2018-mean of CompressAI"
+    N, M = _width(state, "g_a.0.weight", 0, expected), _width(state, "g_a.6.weight", 0, expected)
+    name = "factorized"
+    if "h_s.4.weight" in state:
+        name = "mean_scale" if _width(state, "h_s.4.weight", 0, expected) == 2 * M else "hyperprior"
+    return _filled(name, N, M, state, "CompressAI")
+
+
+def _width(state: dict[str, Tensor], name: str, dimension: int, expected: str) -> int:
+    """A side of the tensor of that name; UserError where there is none."""
+    if name not in state or state[name].dim() <= dimension:
         raise UserError(
-            f"the checkpoint has no {error}; expected bmshj2018-factorized, bmshj2018-hyperprior or mbt2018-mean of CompressAI"
-        ) from None
-    model = build_model(name, N=N, M=M)
-    _fill(model, state, "CompressAI")
-    return model
+            f"the checkpoint has no {name} with {dimension + 1} sides; expected {expected}; say of which kind it is"
+        )
+    return state[name].size(dimension)
 
 
-def _fill(model: Codec, state: dict[str, Tensor], whose: str) -> None:
-    """Set the parameters of `model` from a state dict with its names.
+def _filled(name: str, N: int, M: int, state: dict[str, Tensor], whose: str) -> Codec:
+    """The codec of that name and those widths, its parameters set from a state dict with their names.
 
-    Raises UserError where one is missing or of another shape.
+    Raises UserError where one is missing, of another shape, or not finite, or anything is left over; before more memory is
+    taken than they have.
     """
+    with Unfilled(num_stored(state.values()), len(state)):
+        model = build_model(name, N=N, M=M)
     own = dict(model.named_parameters())
-    wrong = [key for key in own if key not in state or state[key].shape != own[key].shape]
+    wrong = [key for key in own if key not in state or state[key].shape != own[key].shape or not state[key].is_floating_point()]
     if wrong:
         raise UserError(
             f"the checkpoint does not fit {model_name(model)} {model.arguments}: {', '.join(wrong[:4])}; "
             f"expected {whose}'s layout"
         )
+    left = [key for key in state if key not in own and not MADE_ANEW.search(key)]
+    if left:
+        named = ", ".join(map(shown, left[:MOST_NAMED])) + (", ..." if len(left) > MOST_NAMED else "")
+        raise UserError(
+            f"the checkpoint holds {len(left)} tensors that {model_name(model)} {model.arguments} has no place for: {named}; "
+            f"expected {whose}'s layout and no more, since without them it is another model; take a checkpoint of one of "
+            "these kinds, or save its own weights alone"
+        )
     with torch.no_grad():
         for key, parameter in own.items():
             parameter.copy_(state[key])
+            if not torch.isfinite(parameter).all():
+                raise UserError(f"the checkpoint holds NaN or infinity in {key}; expected finite weights; take another one")
+    return model
 
 
 def _renamed(state: dict[str, Tensor], names: tuple[tuple[str, str], ...]) -> dict[str, Tensor]:
@@ -121,7 +133,9 @@ def _renamed(state: dict[str, Tensor], names: tuple[tuple[str, str], ...]) -> di
         for pattern, replacement in names:
             name = re.sub(pattern, replacement, name)
         if name in renamed and not renamed[name].equal(tensor):
-            raise UserError(f"the checkpoint has two values for {name}; expected one under both of its names; get it again")
+            raise UserError(
+                f"the checkpoint has two values for {shown(name)}; expected one under both of its names; get it again"
+            )
         renamed[name] = tensor
     return renamed
 
@@ -137,11 +151,8 @@ def segpic_codec(state: dict[str, Tensor]) -> Codec:
 
 
 def _published_codec(name: str, state: dict[str, Tensor], first: str, whose: str) -> Codec:
-    if first not in state or "h_a.0.weight" not in state:
-        raise UserError(f"the checkpoint holds no {name}; expected {whose}'s layout; say of which kind it is")
-    model = build_model(name, N=state[first].size(0), M=state["h_a.0.weight"].size(1))
-    _fill(model, state, whose)
-    return model
+    N, M = _width(state, first, 0, f"{whose}'s layout"), _width(state, "h_a.0.weight", 1, f"{whose}'s layout")
+    return _filled(name, N, M, state, whose)
 
 
 KINDS = {"compressai": compressai_codec, "wacnn": wacnn_codec, "segpic": segpic_codec}
@@ -152,4 +163,4 @@ def load_published(kind: str, checkpoint: Path) -> Codec:
 
     Raises UserError where the file is missing or of another layout.
     """
-    return KINDS[kind](canonical_names(read_state_dict(checkpoint)))
+    return KINDS[kind](canonical_names(read_state_dict(checkpoint, "a .pth or .pth.tar file with a state dict")))

@@ -119,7 +119,11 @@ class _DKG(DKG):
         bias = self.mix.bias / UNIT
         guide = torch.stack([products(cells, [(0, 0, of_prototypes)], bias) for cells in to_units(prototypes)])
         own = torch.stack([products(picture, [(0, 0, of_features)], torch.zeros_like(bias)) for picture in to_units(x)])
-        return from_units(own + expanded(guide, regions, x.size(-2), x.size(-1)))
+        return from_units(own + self.expanded(guide, regions, (x.size(-2), x.size(-1))))
+
+    @staticmethod
+    def expanded(prototypes: Tensor, regions: Regions, size: tuple[int, int]) -> Tensor:
+        return expanded(prototypes, regions, *size)
 
     def _kernels(self, features: Tensor) -> list[Tensor]:
         channels, padded = features.size(1), F.pad(to_units(features), (1, 1, 1, 1))
@@ -131,9 +135,14 @@ class _DKG(DKG):
 
 class _CAG(CAG):
     def forward(self, x: Tensor) -> Tensor:
-        sums = to_units(x).sum(dim=(2, 3), keepdim=True)
+        return self.of_totals(self.totals(x), x.size(-2) * x.size(-1))
+
+    def totals(self, x: Tensor) -> Tensor:
+        return to_units(x).sum(dim=(2, 3), keepdim=True)
+
+    def of_totals(self, totals: Tensor, positions: int) -> Tensor:
         # By a tensor: a division by a number may become a product with its reciprocal.
-        return self.gate((sums / torch.full_like(sums, x.size(-2) * x.size(-1)) * UNIT).float())
+        return self.gate((totals / torch.full_like(totals, positions) * UNIT).float())
 
 
 class _RAT(RAT):

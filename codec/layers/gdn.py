@@ -69,6 +69,16 @@ class _BlockedGDN(torch.autograd.Function):
         return of_rows.unflatten(0, shape).permute(0, 3, 1, 2), of_gamma * (sign / 2), of_beta * (sign / 2), None, None
 
 
+def _normalised(x: Tensor, gamma: Tensor, beta: Tensor, inverse: bool) -> Tensor:
+    """The same of float32 x without what a gradient would need."""
+    rows = _rows(x)
+    result, weights = torch.empty_like(rows), gamma.t().contiguous()
+    for x_block, result_block, norm, square in _blocks((rows, result), [torch.float32] * 2):
+        torch.addmm(beta, torch.mul(x_block, x_block, out=square), weights, out=norm)
+        torch.mul(x_block, norm.sqrt_() if inverse else norm.rsqrt_(), out=result_block)
+    return result.unflatten(0, (x.size(0), *x.shape[2:])).permute(0, 3, 1, 2)
+
+
 def _blocks(maps: Sequence[Tensor], temporaries: Sequence[torch.dtype]) -> Iterator[tuple[Tensor, ...]]:
     """The maps [P, C] cut alike into blocks, each with the same temporaries of its size.
 
@@ -102,4 +112,6 @@ class GDN(nn.Module):
             if torch.compiler.is_compiling():  # which fuses the formula itself
                 norm = F.conv2d(at_least_float32(x * x), gamma[:, :, None, None], beta)
                 return x * (norm.sqrt() if self.inverse else norm.rsqrt()).to(dtype)
+            if not torch.is_grad_enabled() and dtype == torch.float32:
+                return _normalised(x.contiguous(memory_format=torch.channels_last), gamma, beta, self.inverse)
             return _BlockedGDN.apply(x.contiguous(memory_format=torch.channels_last), gamma, beta, self.inverse, dtype)

@@ -83,7 +83,12 @@ class DKG(nn.Module):
         """The convolution of features and prototypes side by side; linear in both, so the prototypes' part is expanded."""
         of_features, of_prototypes = self.mix.weight.chunk(2, dim=1)
         guide = F.conv2d(prototypes, of_prototypes, self.mix.bias)
-        return F.conv2d(x, of_features).add_(regions.expand(guide, (x.size(-2), x.size(-1))))
+        return F.conv2d(x, of_features).add_(self.expanded(guide, regions, (x.size(-2), x.size(-1))))
+
+    @staticmethod
+    def expanded(prototypes: Tensor, regions: Regions, size: tuple[int, int]) -> Tensor:
+        """[B, C, h, w] with size (h, w): at each position the prototype of its region."""
+        return regions.expand(prototypes, size)
 
 
 class CAG(nn.Module):
@@ -98,6 +103,14 @@ class CAG(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # Over a view in the order of memory: of a mean over (2, 3) the gradient would be a map in another order.
         return self.gate(x.permute(0, 2, 3, 1).mean(dim=(1, 2))[..., None, None])
+
+    def totals(self, x: Tensor) -> Tensor:
+        """The sum of each channel, [B, C, 1, 1], to be added to those of other parts of a map."""
+        return x.sum(dim=(2, 3), keepdim=True, dtype=torch.float64)
+
+    def of_totals(self, totals: Tensor, positions: int) -> Tensor:
+        """The gates from the sums over a whole map of so many positions."""
+        return self.gate((totals / positions).float())
 
 
 class RAT(nn.Module):
@@ -114,9 +127,17 @@ class RAT(nn.Module):
         self.out = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor, prototypes: Tensor, regions: Regions) -> Tensor:
+        filtered = self.filtered(x, prototypes, regions)
+        return self.gated(x, filtered, self.cag(filtered))
+
+    def filtered(self, x: Tensor, prototypes: Tensor, regions: Regions) -> Tensor:
+        """o, [B, C, h, w]."""
         content = self.ctl(x)
-        filtered = self._filtered(content, self.dkg(content, prototypes, regions))
-        return self.out(self.cag(filtered) * filtered).add_(x)
+        return self._filtered(content, self.dkg(content, prototypes, regions))
+
+    def gated(self, x: Tensor, filtered: Tensor, gates: Tensor) -> Tensor:
+        """x and what the gates [B, C, 1, 1] let pass of o."""
+        return self.out(gates * filtered).add_(x)
 
     @staticmethod
     def _filtered(content: Tensor, kernels: list[Tensor]) -> Tensor:

@@ -47,6 +47,19 @@ class Grid(NamedTuple):
         return F.interpolate(prototypes, size, mode="nearest")
 
 
+def read_grid(text: str, setting: str) -> Grid:
+    """The grid that a text such as 4x4 names; setting: what the user sets to it, for messages.
+
+    Raises UserError for another text, and for a grid that no file can name.
+    """
+    rows, _, cols = text.partition("x")
+    if not all(side.isdecimal() and len(side) <= len(str(MAX_CELLS)) for side in (rows, cols)):
+        raise UserError(f"{setting} {text[:20]}; expected rows and columns, such as 4x4; say {setting} 4x4")
+    grid = Grid(int(rows), int(cols))
+    check_grid(grid)
+    return grid
+
+
 def check_grid(grid: Grid) -> None:
     """Raise UserError for a grid that no file can name."""
     if not all(1 <= cells <= MAX_CELLS for cells in grid):

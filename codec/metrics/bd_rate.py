@@ -1,6 +1,7 @@
-"""How much rate one codec saves against another at equal quality (Bjøntegaard 2001, VCEG-M33).
+"""How much rate one codec saves against another at equal quality (Bjøntegaard 2001, VCEG-M33), and how sure that is.
 
-A curve is a sequence of (bits per pixel, PSNR in dB), one pair a setting of the codec, in any order.
+A curve is a sequence of (bits per pixel, quality), one pair a setting of the codec, in any order. Quality is PSNR or MS-SSIM in
+dB, or the negative of a distance such as LPIPS: more is better.
 """
 
 import warnings
@@ -14,6 +15,8 @@ from codec.types import UserError
 
 MIN_POINTS = 4
 MIN_OVERLAP = 0.5
+RESAMPLES = 2000
+MAX_NOT_MONOTONE = 0.01  # of the resamples: beyond, the interval would be one of other curves
 
 Curve = Sequence[tuple[float, float]]
 Antiderivative = Callable[[float], float]
@@ -24,12 +27,24 @@ class BDRate:
     """A saving, and what it rests on.
 
     percent: the mean change of rate against the anchor; negative where the codec needs less.
-    interval: the PSNR in dB that both curves reach, low and high. overlap: its share of the shorter curve's range.
+    interval: the quality that both curves reach, low and high. overlap: its share of the shorter curve's range.
     """
 
     percent: float
     interval: tuple[float, float]
     overlap: float
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """Between which percentages a BD-rate lies for 95 % of all draws of so many pictures.
+
+    It is about pictures alone: another seed of training moves a codec, too, and is not in it.
+    """
+
+    low: float
+    high: float
+    num_pictures: int
 
 
 def _pchip(quality: np.ndarray, log_rate: np.ndarray) -> Antiderivative:
@@ -53,29 +68,85 @@ def _ordered(curve: Curve, name: str) -> tuple[np.ndarray, np.ndarray]:
         raise UserError(f"{name} has {len(curve)} points; expected at least {MIN_POINTS} rates; measure more of them")
     rate, quality = np.array(sorted(curve, key=lambda point: point[1]), dtype=np.float64).T
     if not np.isfinite(quality).all() or not (rate > 0).all() or not (np.diff(quality) > 0).all():
-        raise UserError(f"{name} has points {list(curve)}; expected positive rates and distinct, finite PSNR; leave one out")
+        raise UserError(f"{name} has points {list(curve)}; expected positive rates and distinct, finite quality; leave one out")
     if not (np.diff(rate) > 0).all():
-        warnings.warn(f"{name} needs less rate for more quality somewhere: its BD-rate means little", stacklevel=3)
+        warnings.warn(f"{name} needs less rate for more quality somewhere: its BD-rate means little", stacklevel=4)
     return quality, np.log(rate)
+
+
+def _mean_difference(
+    curves: Sequence[tuple[np.ndarray, np.ndarray]], interpolation: str, unit: str
+) -> tuple[float, tuple[float, float], float]:
+    """The mean of the second curve minus the first over what both reach of x, those ends, and their share; (x, y) each."""
+    if interpolation not in INTERPOLATIONS:
+        raise UserError(f"interpolation '{interpolation}'; expected one of {', '.join(INTERPOLATIONS)}")
+    low, high = max(x[0] for x, _ in curves), min(x[-1] for x, _ in curves)
+    overlap = max(0.0, (high - low) / min(x[-1] - x[0] for x, _ in curves))
+    if overlap < MIN_OVERLAP:
+        raise UserError(
+            f"the curves share {overlap:.0%} of the shorter one's {unit}; expected at least {MIN_OVERLAP:.0%}; "
+            "measure rates nearer to each other"
+        )
+    before, after = (INTERPOLATIONS[interpolation](*curve) for curve in curves)
+    difference = (after(high) - after(low) - before(high) + before(low)) / (high - low)
+    return float(difference), (float(low), float(high)), float(overlap)
 
 
 def bd_rate(anchor: Curve, codec: Curve, interpolation: str = "pchip") -> BDRate:
     """The mean change of rate of `codec` against `anchor`, over the quality that both reach.
 
-    The integral of ln(rate) over PSNR; cubic is one polynomial through all points and goes astray on uneven curves.
+    The integral of ln(rate) over quality; cubic is one polynomial through all points and goes astray on uneven curves.
     Raises UserError for fewer than 4 points, or curves that share less than half of the shorter range.
     Warns where a curve is not monotonic.
     """
-    if interpolation not in INTERPOLATIONS:
-        raise UserError(f"interpolation '{interpolation}'; expected one of {', '.join(INTERPOLATIONS)}")
     curves = _ordered(anchor, "the anchor"), _ordered(codec, "the codec")
-    low, high = max(q[0] for q, _ in curves), min(q[-1] for q, _ in curves)
-    overlap = max(0.0, (high - low) / min(q[-1] - q[0] for q, _ in curves))
-    if overlap < MIN_OVERLAP:
+    difference, interval, overlap = _mean_difference(curves, interpolation, "quality")
+    return BDRate(100 * float(np.expm1(difference)), interval, overlap)
+
+
+def bd_quality(anchor: Curve, codec: Curve, interpolation: str = "pchip") -> float:
+    """The mean gain in quality of `codec` against `anchor`, over the rates that both reach: BD-PSNR for curves of PSNR.
+
+    Raises UserError as bd_rate does, and for a curve that needs less rate for more quality, which has no quality at a rate.
+    """
+    curves = []
+    for curve, name in ((anchor, "the anchor"), (codec, "the codec")):
+        quality, log_rate = _ordered(curve, name)
+        if not (np.diff(log_rate) > 0).all():
+            raise UserError(f"{name} needs less rate for more quality somewhere; expected a rising curve; leave a point out")
+        curves.append((log_rate, quality))
+    return _mean_difference(curves, interpolation, "rates")[0]
+
+
+def _of_means(pictures: np.ndarray) -> Curve:
+    return [(float(rate), float(quality)) for rate, quality in pictures.mean(axis=1)]
+
+
+def confidence(anchor: np.ndarray, codec: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Confidence:
+    """The BD-rate's 95 % interval over pictures, by bootstrap: for each resample, pictures are drawn with replacement.
+
+    anchor, codec: float64 [points, pictures, 2], bits per pixel and quality of each picture at each setting, the pictures in
+    the same order: a resample has the same ones for both and at all points, so that what makes a picture hard for both cancels.
+    Each resample's curves are of its means, PCHIP over their own overlap; the interval is from 2.5 to 97.5 percent of them.
+    Raises UserError for curves that bd_rate refuses, and where more than 1 % of the resamples are not monotone or hardly meet.
+    """
+    if anchor.shape[1] != codec.shape[1]:
+        raise UserError(f"{anchor.shape[1]} and {codec.shape[1]} pictures; expected the same ones; measure both on one set")
+    bd_rate(_of_means(anchor), _of_means(codec))
+    num_pictures = anchor.shape[1]
+    draws = np.random.default_rng(seed).integers(num_pictures, size=(resamples, num_pictures))
+    percents = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        for draw in draws:
+            try:
+                percents.append(bd_rate(_of_means(anchor[:, draw]), _of_means(codec[:, draw])).percent)
+            except (UserWarning, UserError):
+                continue
+    if len(percents) < (1 - MAX_NOT_MONOTONE) * resamples:
         raise UserError(
-            f"the curves share {overlap:.0%} of the shorter one's quality; expected at least {MIN_OVERLAP:.0%}; "
-            "measure rates nearer to each other"
+            f"{resamples - len(percents)} of {resamples} resamples of {num_pictures} pictures have no BD-rate; expected "
+            f"at most {MAX_NOT_MONOTONE:.0%}; measure more pictures, or rates that are further from each other"
         )
-    before, after = (INTERPOLATIONS[interpolation](*curve) for curve in curves)
-    difference = (after(high) - after(low) - before(high) + before(low)) / (high - low)
-    return BDRate(100 * float(np.expm1(difference)), (float(low), float(high)), float(overlap))
+    low, high = np.percentile(percents, [2.5, 97.5])
+    return Confidence(float(low), float(high), num_pictures)

@@ -1,5 +1,6 @@
 """The feature network of FID and KID: Inception as torch-fidelity has it, or a TorchScript file."""
 
+import io
 import warnings
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from codec.metrics.distribution import FeatureNetwork
-from codec.metrics.downloads import hub_path, published_weights, weights_at
+from codec.metrics.downloads import published_weights, weights_at
 from codec.types import UserError
 
 REMEDY = "set perceptual.features"
@@ -17,7 +18,8 @@ def load_feature_network(source: str) -> FeatureNetwork:
     """A function from patches, uint8 [n, 3, 256, 256], to features [n, d], on the accelerator where there is one.
 
     source: `inception`, whose 2048 features of the file that torch-fidelity publishes are those of the papers (downloaded
-    once); the path of that file; or the path of a TorchScript module that is such a function.
+    once); the path of that file; or the path of a TorchScript module that is such a function. TorchScript is a program, and
+    runs: take it from nobody whom you would not trust with your machine.
     Raises UnavailableError where Inception cannot be had, UserError for a path that holds neither.
     """
     module = _inception(None) if source == "inception" else _module_at(Path(source))
@@ -54,14 +56,16 @@ def _inception(path: Path | None) -> nn.Module:
     """torch-fidelity's network; path: of its weights, or None for the published ones."""
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
 
-    # torch-fidelity would unpickle whatever the file holds: read here first, where tensors are all that is let through.
     if path is None:
-        published_weights(URL_INCEPTION_V3, "FID", f"{REMEDY} to its path", check_hash=False)
-        path = hub_path(URL_INCEPTION_V3)
+        weights = published_weights(URL_INCEPTION_V3, "FID", f"{REMEDY} to its path")
     else:
-        weights_at(path, "FID", REMEDY)
+        weights = weights_at(path, "FID", REMEDY)
+    # torch-fidelity unpickles whatever a file holds: it is given tensors alone, in a file of our own.
+    own = io.BytesIO()
+    torch.save(weights, own)
+    own.seek(0)
     try:
-        return FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=str(path))
+        return FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=own)
     except RuntimeError:
         raise UserError(
             f"{path} holds other weights than torch-fidelity's Inception; expected {Path(URL_INCEPTION_V3).name}; {REMEDY}"

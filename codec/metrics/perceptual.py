@@ -87,4 +87,4 @@ def _unit(features: Tensor) -> Tensor:
 def _features(net: str, weights: str, remedy: str) -> dict[str, Tensor]:
     if weights != "imagenet":
         return weights_at(Path(weights), "LPIPS", f"{remedy} to it, to imagenet or to random")
-    return published_weights(IMAGENET[net].url, "LPIPS", f"{remedy} to a path, or to random for a trial", check_hash=True)
+    return published_weights(IMAGENET[net].url, "LPIPS", f"{remedy} to a path, or to random for a trial")

@@ -5,7 +5,7 @@ import pkgutil
 
 from codec.models.arguments import checked_arguments
 from codec.models.base import Codec
-from codec.types import UserError
+from codec.types import UserError, shown
 
 
 def _in_this_folder() -> dict[str, type[Codec]]:
@@ -30,17 +30,21 @@ def build_model(name: str, /, **arguments: object) -> Codec:
     Raises UserError for a name that MODELS does not have, and for arguments that make no network.
     """
     if name not in MODELS:
-        raise UserError(f"unknown model '{name}'; expected one of {', '.join(MODELS)}; see conf/model")
+        raise UserError(f"unknown model {shown(name)}; expected one of {', '.join(MODELS)}; see conf/model")
     checked = checked_arguments(name, MODELS[name], arguments)
     try:
         model = MODELS[name](**checked)
     except UserError:
         raise
     except (ArithmeticError, AssertionError, RuntimeError, ValueError) as error:  # what layers have against their widths
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"no {name} can be built of {checked} ({reason}); expected other values; see conf/model") from error
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(
+            f"no {name} can be built of {shown(checked, 200)} ({reason}); expected other values; see conf/model"
+        ) from error
     if not all(parameter.numel() for parameter in model.parameters()):
-        raise UserError(f"no {name} can be built of {checked}: a layer has no weights; expected larger values; see conf/model")
+        raise UserError(
+            f"no {name} can be built of {shown(checked, 200)}: a layer has no weights; expected larger values; see conf/model"
+        )
     return model
 
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from codec.models.base import Argument, Codec
-from codec.types import UserError
+from codec.types import UserError, shown
 
 LARGEST = 1 << 16  # whole number: no network here has more of anything, and a loop over it ends soon
 
@@ -34,7 +34,9 @@ def checked_arguments(name: str, constructor: Callable[..., Codec], given: Mappi
     parameters = inspect.signature(constructor, eval_str=True).parameters
     unknown = [key for key in given if key not in parameters]
     if unknown:
-        raise UserError(f"model {name} has no {', '.join(unknown)}; expected {', '.join(parameters)}; set those alone")
+        raise UserError(
+            f"model {name} has no {', '.join(map(shown, unknown[:4]))}; expected {', '.join(parameters)}; set those alone"
+        )
     missing = [key for key, parameter in parameters.items() if parameter.default is parameter.empty and key not in given]
     if missing:
         raise UserError(f"model {name} without {', '.join(missing)}; expected a value; set model.{missing[0]}")
@@ -44,6 +46,6 @@ def checked_arguments(name: str, constructor: Callable[..., Codec], given: Mappi
         assert kind in EXPECTED, f"{name}.{key}: {kind}; expected int, float, bool or str"
         checked = _as(kind, value)
         if checked is None:
-            raise UserError(f"model argument {key}={value}; expected {EXPECTED[kind]}; set model.{key}")
+            raise UserError(f"model argument {key}={shown(value)}; expected {EXPECTED[kind]}; set model.{key}")
         values[key] = checked
     return values

@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from codec.entropy.coder import LatentCoder, Noise, RateEstimator
+from codec.entropy.coder import LatentCoder, RateEstimator
 from codec.entropy.density import FactorizedDensity
 from codec.entropy.gaussian import GaussianPrior
+from codec.entropy.noise import Noise
 from codec.layers.regions import Grid, RegionMap, Regions
 from codec.types import CodecOutput
 
@@ -45,6 +46,15 @@ class Latents(NamedTuple):
     y_hat: Tensor
     prototypes: Tensor | None = None
     regions: Regions | None = None
+
+    def of(self, number: int) -> "Latents":
+        """Those of one picture of a batch."""
+        one = slice(number, number + 1)
+        return Latents(self.y_hat[one], None if self.prototypes is None else self.prototypes[one], self.regions)
+
+    def to(self, device: torch.device) -> "Latents":
+        """The same on a device; regions are a grid's, which lies nowhere."""
+        return Latents(self.y_hat.to(device), None if self.prototypes is None else self.prototypes.to(device), self.regions)
 
     def equal(self, other: "Latents") -> bool:
         """Whether every value is the same."""
@@ -81,6 +91,16 @@ class Codec(nn.Module):
     def transforms(self) -> list[nn.Module]:
         """The networks between picture and latent, on both sides: what compiling pays for."""
         return [self.g_a, self.g_s]
+
+    def picture_networks(self) -> list[nn.Module]:
+        """The networks of analysis and synthesis: those outside the pass over the latents."""
+        return [self.g_a, self.g_s]
+
+    def place(self, device: torch.device, pass_device: torch.device) -> None:
+        """Move the networks of analysis and synthesis to `device`, and what codes the latents to `pass_device`."""
+        self.to(pass_device)
+        for network in self.picture_networks():
+            network.to(device)
 
     def analysis(self, x: Tensor) -> Tensor:
         """y [B, M, h, w] of a picture x whose sides are multiples of `stride`, or what code_latents makes y of."""

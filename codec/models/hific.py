@@ -5,6 +5,7 @@ M = 220, nine residual blocks.
 """
 
 import math
+from collections.abc import Callable
 
 from torch import Tensor, nn
 
@@ -12,31 +13,33 @@ from codec.entropy.coder import LatentCoder
 from codec.entropy.density import FactorizedDensity
 from codec.entropy.gaussian import GaussianPrior
 from codec.layers.channel_norm import ChannelNorm
+from codec.layers.instance_norm import InstanceNorm
 from codec.layers.mixed_precision import Conv2d, PictureConv2d
 from codec.layers.regions import Regions
 from codec.layers.same_padding import SameConv2d, SameConvTranspose2d
 from codec.models.base import HyperpriorCodec, Latents
 from codec.models.hyperprior import conv, deconv
 
+NORMS: dict[str, Callable[[int], nn.Module]] = {"channel": ChannelNorm, "instance": InstanceNorm}
 TRUNCATED_DEVIATION = 0.87962566103423978  # of a normal distribution that is cut off at two deviations
 
 
-def encoder(C: int, M: int) -> nn.Sequential:
-    """E: [B, 3, H, W] -> [B, M, h, w], four halvings with 2C, 4C, 8C and 16C channels."""
-    layers: list[nn.Module] = [PictureConv2d(3, C, 7, padding=3), ChannelNorm(C), nn.ReLU()]
+def encoder(C: int, M: int, norm: Callable[[int], nn.Module] = ChannelNorm) -> nn.Sequential:
+    """E: [B, 3, H, W] -> [B, M, h, w], four halvings with 2C, 4C, 8C and 16C channels, normalised by norm(channels)."""
+    layers: list[nn.Module] = [PictureConv2d(3, C, 7, padding=3), norm(C), nn.ReLU()]
     for inputs in (C, 2 * C, 4 * C, 8 * C):
-        layers += [SameConv2d(inputs, 2 * inputs, 3, 2), ChannelNorm(2 * inputs), nn.ReLU()]
+        layers += [SameConv2d(inputs, 2 * inputs, 3, 2), norm(2 * inputs), nn.ReLU()]
     return nn.Sequential(*layers, Conv2d(16 * C, M, 3, padding=1))
 
 
 class ResidualBlock(nn.Module):
-    """x + f(x) on [B, C, h, w], f two convolutions of 3x3 with ChannelNorm, a ReLU between them."""
+    """x + f(x) on [B, C, h, w], f two convolutions of 3x3 with a norm each, a ReLU between them."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, norm: Callable[[int], nn.Module]):
         super().__init__()
         self.branch = nn.Sequential(
-            Conv2d(channels, channels, 3, padding=1), ChannelNorm(channels), nn.ReLU(),
-            Conv2d(channels, channels, 3, padding=1), ChannelNorm(channels),
+            Conv2d(channels, channels, 3, padding=1), norm(channels), nn.ReLU(),
+            Conv2d(channels, channels, 3, padding=1), norm(channels),
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,13 +54,13 @@ class Generator(nn.Module):
                     +------ long skip -----+
     """
 
-    def __init__(self, C: int, M: int, num_blocks: int):
+    def __init__(self, C: int, M: int, num_blocks: int, norm: Callable[[int], nn.Module] = ChannelNorm):
         super().__init__()
-        self.head = nn.Sequential(ChannelNorm(M), Conv2d(M, 16 * C, 3, padding=1), ChannelNorm(16 * C))
-        self.blocks = nn.Sequential(*(ResidualBlock(16 * C) for _ in range(num_blocks)))
+        self.head = nn.Sequential(norm(M), Conv2d(M, 16 * C, 3, padding=1), norm(16 * C))
+        self.blocks = nn.Sequential(*(ResidualBlock(16 * C, norm) for _ in range(num_blocks)))
         layers: list[nn.Module] = []
         for outputs in (8 * C, 4 * C, 2 * C, C):
-            layers += [SameConvTranspose2d(2 * outputs, outputs, 3, 2), ChannelNorm(outputs), nn.ReLU()]
+            layers += [SameConvTranspose2d(2 * outputs, outputs, 3, 2), norm(outputs), nn.ReLU()]
         self.tail = nn.Sequential(*layers, PictureConv2d(C, 3, 7, padding=3))
 
     def forward(self, y_hat: Tensor) -> Tensor:
@@ -77,18 +80,22 @@ class HiFiC(HyperpriorCodec):
              |                 ^
              +--h_a--> z --> z_hat --h_mean_s, h_scale_s
 
-    In training G sees the rounded latent and h_s the noisy z. N, M, C as above. The density's tail mass is the one of the
-    other models here, 1e-9 instead of TFC's 2^-8: it reaches the quantiles alone, which export solves anew.
+    In training G sees the rounded latent and h_s the noisy z. N, M, C, num_blocks as above. norm: of E and G, channel, or
+    instance as the paper compares it. The density's tail mass is the one of the other models here, 1e-9 instead of TFC's 2^-8:
+    it reaches the quantiles alone, which export solves anew.
     """
 
     name = "hific"
     stride = 16
     straight_through = ("y",)
 
-    def __init__(self, N: int, M: int, C: int, num_blocks: int):
-        super().__init__(N=N, M=M, C=C, num_blocks=num_blocks)
-        self.g_a = encoder(C, M)
-        self.g_s = Generator(C, M, num_blocks)
+    def __init__(self, N: int, M: int, C: int, num_blocks: int, norm: str = "channel"):
+        # Bundles from before there was a choice name none, and stay what they are.
+        super().__init__(N=N, M=M, C=C, num_blocks=num_blocks, **({} if norm == "channel" else {"norm": norm}))
+        if norm not in NORMS:
+            raise ValueError(f"model.norm={norm}; expected one of {', '.join(NORMS)}")
+        self.g_a = encoder(C, M, NORMS[norm])
+        self.g_s = Generator(C, M, num_blocks, NORMS[norm])
         self.h_a = nn.Sequential(conv(M, N, 3, 1), nn.ReLU(), conv(N, N), nn.ReLU(), conv(N, N))
         self.h_mean_s = hyper_synthesis(N, M)
         self.h_scale_s = hyper_synthesis(N, M)

@@ -117,6 +117,9 @@ class SegPIC(HyperpriorCodec):
     def transforms(self) -> list[nn.Module]:
         return [self.g_a1, self.g_a2, self.g_s0, self.g_s1]
 
+    def picture_networks(self) -> list[nn.Module]:
+        return [self.g_a1, self.g_s0, self.rat_s, self.g_s1]
+
     def analysis(self, x: Tensor) -> Tensor:
         """y1 [B, N, H/4, W/4]: y itself depends on the prototypes that are coded first."""
         return self.g_a1(x)

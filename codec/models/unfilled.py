@@ -10,7 +10,8 @@ from torch.overrides import TorchFunctionMode
 
 from codec.types import UserError
 
-SPARE = 1 << 24  # numbers that a constructor may take besides: buffers, and what it makes weights from
+# What a constructor may take besides: buffers, and what it makes weights from.
+SPARE_NUMBERS, SPARE_TENSORS = 1 << 20, 1 << 10
 FILLS = {torch.Tensor.uniform_, torch.Tensor.normal_, nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_}
 SIZED = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye}
 
@@ -19,14 +20,14 @@ class Unfilled(TorchFunctionMode):
     """While it is on, tensors are made up to a limit, and zeros stand for random numbers.
 
     Building on the meta device would need no limit, but torch computes there in Python: importing what it takes to
-    multiply two tensors is several times as long as coding a picture. Twice num_weights leaves room for a weight that is
-    made of another tensor.
+    multiply two tensors is several times as long as coding a picture. Twice what the weights have leaves room for one that
+    is made of another tensor; the number of tensors bounds the time of a network that has many small ones.
     Raises UserError, before memory is taken, for a network that is larger.
     """
 
-    def __init__(self, num_weights: int):
+    def __init__(self, num_numbers: int, num_tensors: int):
         super().__init__()
-        self._left = 2 * num_weights + SPARE
+        self._numbers, self._tensors = 2 * num_numbers + SPARE_NUMBERS, 2 * num_tensors + SPARE_TENSORS
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -37,8 +38,9 @@ class Unfilled(TorchFunctionMode):
             with torch.no_grad():
                 return tensor.zero_()
         if func in SIZED:
-            self._left -= _num_numbers(func, args, kwargs)
-            if self._left < 0:
+            self._numbers -= _num_numbers(func, args, kwargs)
+            self._tensors -= 1
+            if self._numbers < 0 or self._tensors < 0:
                 raise UserError("its arguments make a larger network than its weights do")
         return func(*args, **kwargs)
 

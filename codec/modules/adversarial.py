@@ -8,10 +8,9 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from lightning.pytorch.strategies import ParallelStrategy
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from codec.losses.adversarial import discriminator_loss, generator_loss
@@ -19,6 +18,7 @@ from codec.losses.base import Loss
 from codec.models.base import Codec
 from codec.models.discriminator import Discriminator
 from codec.modules.base import CodecModule
+from codec.modules.gradient_means import GradientMeans
 from codec.optim.schedules import Schedule
 from codec.types import Batch, UserError
 
@@ -53,6 +53,7 @@ class AdversarialModule(CodecModule):
         self.discriminator = discriminator
         self.beta, self.discriminator_lr, self.accumulate = beta, discriminator_lr, accumulate
         self._discriminator_grad_norm: Tensor | None = None
+        self._codec_means, self._discriminator_means = (GradientMeans(net.parameters()) for net in (codec, discriminator))
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         of_discriminator = {"params": list(self.discriminator.parameters()), "lr": self.discriminator_lr, "of": "networks"}
@@ -68,22 +69,26 @@ class AdversarialModule(CodecModule):
                 f"a batch of {len(batch.image)} pictures on one rank; expected a multiple of {2 * self.accumulate}, a half for "
                 "the codec and a half for the discriminator in each part; set data.batch_size"
             )
-        halves = [part.chunk(2) for part in batch.image.chunk(self.accumulate)]
+        places = self._places(batch).chunk(2 * self.accumulate)
+        halves = list(zip(batch.image.chunk(2 * self.accumulate), places, strict=True))  # in turn of codec and discriminator
         codec_optimizer, discriminator_optimizer = self.trainer.optimizers
         strategy, values = self.trainer.strategy, {}
-        # The ranks' gradients are summed here, once for each optimizer: DistributedDataParallel wants one backward pass
-        # through all parameters, and here each pass reaches one network of two.
+        # DistributedDataParallel wants one backward pass through all parameters, and here each pass reaches one network of two.
         silent = strategy.block_backward_sync() if isinstance(strategy, ParallelStrategy) else nullcontext()
         # Lightning has put autocast around all of this; only _forward wants it, neither gradients nor Muon's products do.
         with silent, torch.autocast(self.device.type, enabled=False):
             discriminator_optimizer.zero_grad()
-            for _, image in halves:
-                values = self._discriminator_backward(image)
+            for number, half in enumerate(halves[1::2], 1):
+                if number == self.accumulate:
+                    self._discriminator_means.begin()
+                values = self._discriminator_backward(*half)
             bad = self._discriminator_step(discriminator_optimizer)
             codec_optimizer.zero_grad()
-            for image, _ in halves:
-                self._codec_backward(image, values)
-            _sum_over_ranks([p for group in codec_optimizer.param_groups for p in group["params"]])
+            for number, half in enumerate(halves[::2], 1):
+                if number == self.accumulate:
+                    self._codec_means.begin()
+                self._codec_backward(*half, values)
+            self._codec_means.finish()
             bad = bad | self._clip_codec(codec_optimizer)
             self._count_skipped(bad)
             self.optimizers()[0].step()  # type: ignore[index]  # by way of Lightning, whose clock moves with it
@@ -95,10 +100,10 @@ class AdversarialModule(CodecModule):
             yield
         torch.clear_autocast_cache()  # else the next pass meets the weights of before the step, or without gradient
 
-    def _discriminator_backward(self, image: Tensor) -> dict[str, Tensor]:
+    def _discriminator_backward(self, image: Tensor, places: Tensor) -> dict[str, Tensor]:
         """Gradients of the discriminator for pictures [B, 3, H, W] and what the codec makes of them; what is logged."""
         with torch.no_grad(), self._forward():
-            output = self.codec(image, self.noise)
+            output = self.codec(image, self._noise(places))
         with self._forward():
             logits = self._logits(torch.cat((image, output.x_hat)), torch.cat((output.y_hat, output.y_hat)))
             real, fake = logits.chunk(2)
@@ -113,17 +118,16 @@ class AdversarialModule(CodecModule):
 
     def _discriminator_step(self, optimizer: Optimizer) -> Tensor:
         """Step, unless a gradient is not finite: then True, on the device."""
-        parameters = list(self.discriminator.parameters())
-        _sum_over_ranks(parameters)
-        self._discriminator_grad_norm, bad = self._clip(optimizer, parameters)
+        self._discriminator_means.finish()
+        self._discriminator_grad_norm, bad = self._clip(optimizer, list(self.discriminator.parameters()))
         optimizer.step()
         return bad
 
-    def _codec_backward(self, image: Tensor, values: dict[str, Tensor]) -> None:
+    def _codec_backward(self, image: Tensor, places: Tensor, values: dict[str, Tensor]) -> None:
         """Gradients of the codec for pictures [B, 3, H, W], beside the discriminator's `values` in the log."""
         self.discriminator.requires_grad_(False)  # a constant here, through which the gradient goes to the picture
         with self._forward():
-            output = self._codec_forward(image)
+            output = self._codec_forward(image, places)
             terms = self.loss(output, image, self.global_step)
             assert output.y_hat is not None
             generator = generator_loss(self._logits(output.x_hat, output.y_hat.detach()))
@@ -140,15 +144,3 @@ class AdversarialModule(CodecModule):
     def _logits(self, x: Tensor, y_hat: Tensor) -> Tensor:
         """The discriminator's logits, in float32 or more whatever it ran in."""
         return self.discriminator(x, y_hat).to(x.dtype)
-
-
-def _sum_over_ranks(parameters: list[nn.Parameter]) -> None:
-    """Replace gradients by their mean over all processes, in one message."""
-    if not dist.is_available() or not dist.is_initialized():
-        return
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    message = torch.cat([gradient.flatten() for gradient in gradients])
-    dist.all_reduce(message)
-    message /= dist.get_world_size()
-    for gradient, mean in zip(gradients, message.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(mean.view_as(gradient))

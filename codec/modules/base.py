@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from codec.entropy.coder import Noise, uniform_noise
+from codec.entropy.noise import NoiseByPlace
 from codec.losses.base import Loss, LossTerms
 from codec.models.base import Codec
+from codec.modules.means import Means
 from codec.optim.schedules import Schedule
 from codec.types import Batch, CodecOutput, UserError
 
@@ -36,7 +37,7 @@ class CodecModule(lightning.LightningModule):
     ones do, skips a step without a wait for the device.
     lr, quantiles_lr: of the networks and densities, and of the quantiles; schedule acts on the first alone.
     clip_norm: limit on the gradient norm of all but the quantiles, or None.
-    seed: of the noise of training; noise: where it comes from.
+    seed: of the noise of training.
     """
 
     def __init__(
@@ -50,7 +51,6 @@ class CodecModule(lightning.LightningModule):
         quantiles_lr: float,
         clip_norm: float | None,
         seed: int,
-        noise: Noise = uniform_noise,
     ):
         super().__init__()
         self.codec = codec
@@ -59,7 +59,6 @@ class CodecModule(lightning.LightningModule):
         self.make_optimizer = optimizer
         self.lr, self.quantiles_lr, self.clip_norm = lr, quantiles_lr, clip_norm
         self.seed = seed
-        self.noise = noise
         # On the device: reading them costs a wait, so they are read where the step is logged anyway.
         for name in ("skipped_steps", "skipped_in_a_row", "first_skipped_step"):
             self.register_buffer(name, torch.zeros((), dtype=torch.int64))
@@ -67,6 +66,7 @@ class CodecModule(lightning.LightningModule):
         self.skipped_in_a_row: Tensor
         self.first_skipped_step: Tensor
         self._grad_norm: Tensor | None = None
+        self._validation = Means()
 
     def _codec_optimizer(self) -> Optimizer:
         quantiles = [density.quantiles for _, density in self.codec.densities()]
@@ -82,9 +82,10 @@ class CodecModule(lightning.LightningModule):
         return [(group, self.lr) for group in self.trainer.optimizers[0].param_groups if group["of"] == "networks"]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        # Noise as a function of (seed, step, rank): a resumed run draws what an uninterrupted one does.
-        micro_batch = batch_idx % self.trainer.accumulate_grad_batches
-        torch.manual_seed(hash((self.seed, self.global_step, micro_batch, self.global_rank)) & 0x7FFFFFFF)
+        accumulate = self.trainer.accumulate_grad_batches
+        self._batch = self.global_step * accumulate + batch_idx % accumulate
+        # For what a model draws itself: a resumed run draws what an uninterrupted one does.
+        torch.manual_seed(hash((self.seed, self._batch, self.global_rank)) & 0x7FFFFFFF)
         for group, lr in self._scheduled_groups():
             group["lr"] = lr * self.schedule.factor(self.global_step)
 
@@ -139,14 +140,15 @@ class CodecModule(lightning.LightningModule):
         if self.codec.grid is not None and batch.regions is not None:
             # The codec will not have these regions: what they would be worth, for comparison.
             values["val/masked_loss"] = self.loss(self.codec(batch.image, regions=batch.regions), batch.image).loss
-        # The loggers' axis: Lightning's own is one behind.
-        self.log("step", float(self.global_step), reduce_fx="max", on_step=False, on_epoch=True, batch_size=1)
-        self.log_dict(values, batch_size=len(batch.image), sync_dist=True, on_step=False, on_epoch=True)
+        self._validation.add(values, 0 if batch.again else len(batch.image))
         return {"x_hat": output.x_hat, "bpp": terms.bpp, "psnr": terms.psnr()}
 
     def on_validation_epoch_end(self) -> None:
-        if not self.trainer.sanity_checking and "val/loss" in self.trainer.callback_metrics:
-            self.schedule.observe(float(self.trainer.callback_metrics["val/loss"]))
+        means = self._validation.take()
+        # The loggers' axis: Lightning's own is one behind.
+        self.log_dict(means | {"step": float(self.global_step)}, batch_size=1)
+        if not self.trainer.sanity_checking:
+            self.schedule.observe(means["val/loss"])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["schedule"] = self.schedule.state_dict()
@@ -154,9 +156,18 @@ class CodecModule(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.schedule.load_state_dict(checkpoint["schedule"])
 
-    def _codec_forward(self, image: Tensor, regions: Tensor | None = None) -> CodecOutput:
-        """The codec's output of training on image [B, 3, H, W], with the rates that the loss asks for."""
-        return self.codec(image, self.noise, regions, quantized=self.loss.steers)
+    def _places(self, batch: Batch) -> Tensor:
+        """The places of the pictures in the batch over all ranks, int32 [B]: data/sampler.py deals them out in turn."""
+        rank, world = self.trainer.global_rank, self.trainer.world_size
+        return torch.arange(rank, len(batch.image) * world, world, dtype=torch.int32, device=batch.image.device)
+
+    def _noise(self, places: Tensor) -> NoiseByPlace:
+        """That of a pass over the pictures at these places of the batch."""
+        return NoiseByPlace(self.seed, self._batch, places)
+
+    def _codec_forward(self, image: Tensor, places: Tensor, regions: Tensor | None = None) -> CodecOutput:
+        """The codec's output of training on image [B, 3, H, W] at places [B], with the rates that the loss asks for."""
+        return self.codec(image, self._noise(places), regions, quantized=self.loss.steers)
 
     def _log_every(self) -> int:
         return self.trainer.log_every_n_steps  # type: ignore[attr-defined]

@@ -17,7 +17,8 @@ class RateDistortionModule(CodecModule):
         return self._codec_optimizer()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        terms = self.loss(self._codec_forward(batch.image, batch.regions), batch.image, self.global_step)
+        output = self._codec_forward(batch.image, self._places(batch), batch.regions)
+        terms = self.loss(output, batch.image, self.global_step)
         auxiliary = self.codec.auxiliary_loss()
         if self._logs_this_step():
             self._log_step(terms, auxiliary)

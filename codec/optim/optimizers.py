@@ -18,7 +18,7 @@ ADAM_RMS = 0.2  # Liu 2025, "Muon is scalable": the usual size of Adam's step, s
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
-    """The matrix [m, n] with its singular values moved to about 1 (0.7 to 1.2), float32.
+    """The matrix [m, n] with its singular values moved to about 1 (0.7 to 1.2), in float32 or more.
 
     The iteration X <- (a + b X X^T + c (X X^T)^2) X runs on the small Gram matrix, and meets X only at its end: for a
     convolution, whose matrix is some twenty times wider than high, a fifth of the work.
@@ -27,9 +27,9 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     if matrix.size(0) > matrix.size(1):
         return orthogonalised(matrix.T).T
     a, b, c = NEWTON_SCHULZ
-    x = matrix.float()
+    x = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
     x = x / (x.norm() + 1e-7)
-    identity = torch.eye(len(x), device=x.device)
+    identity = torch.eye(len(x), device=x.device, dtype=x.dtype)
     gram, product = x @ x.T, identity
     for _ in range(NEWTON_SCHULZ_STEPS):
         polynomial = a * identity + b * gram + c * (gram @ gram)

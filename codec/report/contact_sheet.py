@@ -7,8 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from codec.types import MADE_BY, printable
 from data.images import read_image
 from data.manifest import Record
 from data.regions import map_path, read_map
@@ -40,6 +42,13 @@ def _small(panel: Panel) -> Image.Image:
     return Image.fromarray(pixels)
 
 
+def made_by() -> PngInfo:
+    """What marks a PNG as drawn here."""
+    info = PngInfo()
+    info.add_text(*MADE_BY)
+    return info
+
+
 def write_contact_sheet(panels: Sequence[Panel], path: Path) -> None:
     """Write the panels, COLUMNS in a row, to a PNG."""
     small = [_small(panel) for panel in panels]
@@ -54,7 +63,7 @@ def write_contact_sheet(panels: Sequence[Panel], path: Path) -> None:
             sheet.paste(small[place], (x, y + LINE))
         y += height
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
+    sheet.save(path, pnginfo=made_by())
 
 
 def write_sheet_of_set(records: Sequence[Record], root: Path, maps: Path, path: Path) -> None:
@@ -62,6 +71,6 @@ def write_sheet_of_set(records: Sequence[Record], root: Path, maps: Path, path: 
     places = np.unique(np.linspace(0, len(records) - 1, NUM_PANELS).round().astype(int))
     panels = []
     for record in (records[place] for place in places):
-        caption = f"{Path(record.image).stem}: {record.regions} regions"
+        caption = printable(f"{Path(record.image).stem}: {record.regions} regions")
         panels.append(Panel(caption, read_image(root / record.image), read_map(map_path(maps, record.image)).numpy()))
     write_contact_sheet(panels, path)

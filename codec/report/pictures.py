@@ -1,6 +1,7 @@
 """Parts of pictures side by side: original, decoded from our file, JPEG of the same size."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,12 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from codec.evaluation.classical import CLASSICAL
+from codec.evaluation.failures import FigureError, attempt
 from codec.evaluation.results import ImageRow, Results
-from codec.files.bundle import Bundle
 from codec.files.coding import decode
+from codec.files.loaded import Bundle
 from codec.metrics.quality import psnr
-from codec.report.contact_sheet import INK, PAPER
+from codec.report.contact_sheet import INK, PAPER, made_by
 from data.testsets import TestImage
 
 NUM_PICTURES = 3
@@ -62,12 +64,16 @@ def write_pictures(bundle: Bundle, pictures: Sequence[TestImage], ours: Results,
     for name in _choose(ours.points[0].images):
         original, data = by_name[name].load(), (files / f"{name}.lic").read_bytes()
         decoded = decode(bundle, data)
-        jpeg, jpeg_bytes = _jpeg_at(original, len(data))
         pixels, (top, left) = original[0].numel(), _detail(original)
+        try:
+            jpeg, jpeg_bytes = attempt(partial(_jpeg_at, original, len(data)))
+            beside = f"JPEG: {8 * jpeg_bytes / pixels:.3f} bpp, {psnr(jpeg, original):.2f} dB"
+        except FigureError as error:  # of a side over 65,500 pixels, for one
+            jpeg, beside = torch.full_like(original, 255), f"JPEG: {error}"
         captions = (
             f"{name}: original",
             f"{ours.name}: {8 * len(data) / pixels:.3f} bpp, {psnr(decoded, original):.2f} dB",
-            f"JPEG: {8 * jpeg_bytes / pixels:.3f} bpp, {psnr(jpeg, original):.2f} dB",
+            beside,
         )
         parts = [image[:, top : top + WINDOW, left : left + WINDOW] for image in (original, decoded, jpeg)]
         rows.append((captions, parts))
@@ -81,4 +87,4 @@ def write_pictures(bundle: Bundle, pictures: Sequence[TestImage], ours: Results,
             sheet.paste(Image.fromarray(part.permute(1, 2, 0).contiguous().numpy()), (x, y + line))
         y += height
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
+    sheet.save(path, pnginfo=made_by())

@@ -10,6 +10,7 @@ import numpy as np
 
 from codec.evaluation.results import Results
 from codec.metrics.published import published_curves
+from codec.types import MADE_BY
 
 SHIPPED_RESULTS = Path(__file__).parents[1] / "shipped"
 COLORS, MARKERS = ("black", "tab:purple", "tab:brown", "tab:cyan", "tab:olive"), "osD^vP"  # of learned codecs, in turn
@@ -54,7 +55,7 @@ def write_rd_plot(learned: Sequence[Results], classical: Sequence[Results], path
     axes.set_title(title, parse_math=False)  # a folder gives its set any name
     axes.grid(alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    figure.savefig(path, metadata=dict([MADE_BY]))
     plt.close(figure)
 
 
@@ -98,5 +99,5 @@ def write_rate_plot(log: Path, path: Path) -> None:
     axes.grid(alpha=0.3)
     axes.legend(loc="upper right", fontsize="small")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    figure.savefig(path, metadata=dict([MADE_BY]))
     plt.close(figure)

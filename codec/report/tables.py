@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from codec.evaluation.results import Results, psnr_at_rate
-from codec.metrics.bd_rate import bd_rate
+from codec.metrics.bd_rate import bd_quality, bd_rate, confidence
 from codec.metrics.published import published_curves
 from codec.types import UserError
 
@@ -46,6 +47,7 @@ def print_table(ours: Results, others: Sequence[Results], console: Console) -> N
     table.add_row(*cells("mean", point.means(), [other.curve() for other in others]))
     console.print(table)
     _print_measures(ours, console)
+    _print_failures(others, console)
     bpp, quality = point.mean("file_bpp"), point.mean("psnr")
     assert bpp is not None
     if quality is None:
@@ -72,19 +74,47 @@ def _print_measures(ours: Results, console: Console) -> None:
             console.print(f"{name.upper()}: {ours.not_computed[name]}", soft_wrap=True)
 
 
+def _print_failures(others: Sequence[Results], console: Console) -> None:
+    """A line for each codec that refused pictures: why."""
+    for other in others:
+        if "file_bpp" in other.not_computed:
+            console.print(escape(f"{other.name}: {other.not_computed['file_bpp']}"), soft_wrap=True)
+
+
+def _pictures(results: Sequence[Results]) -> np.ndarray:
+    """[points, pictures, 2]: file bpp and PSNR of each picture at each point; NaN where there is none."""
+    points = [point for result in results for point in result.points]
+    return np.array([[(row.file_bpp, row.psnr) for row in point.images] for point in points], dtype=np.float64)
+
+
+def _interval(anchor: Results, codec: Sequence[Results]) -> str:
+    try:
+        found = confidence(_pictures([anchor]), _pictures(codec))
+    except UserError as error:
+        return f" (no interval: {error})"
+    return f" ({found.low:+.1f} to {found.high:+.1f} % in 95 % of draws of {found.num_pictures} such pictures)"
+
+
 def print_savings(learned: Sequence[Results], classical: Sequence[Results], console: Console) -> None:
     """What the curve of each codec of a sweep saves against every other curve of the set, or why that cannot be said."""
-    others = {other.name: other.curve() for other in classical} | published_curves(learned[0].dataset)
+    measured = {other.name: other for other in classical}
+    others = {name: other.curve() for name, other in measured.items()} | published_curves(learned[0].dataset)
     for name in dict.fromkeys(result.name for result in learned):
-        ours = [point for result in learned if result.name == name for point in result.curve()]
+        own = [result for result in learned if result.name == name]
+        ours = [point for result in own for point in result.curve()]
         without: dict[str, list[str]] = {}  # the others by the reason why there is none
         for other, curve in others.items():
             try:
-                saving = bd_rate(curve, ours)
+                saving, gain = bd_rate(curve, ours), bd_quality(curve, ours)
             except UserError as error:
                 without.setdefault(str(error), []).append(other)
             else:
                 low, high = saving.interval
-                console.print(f"{name}: BD-rate {saving.percent:+.1f} % against {other}, from {low:.1f} to {high:.1f} dB")
+                interval = _interval(measured[other], own) if other in measured else ""
+                console.print(
+                    f"{name}: BD-rate {saving.percent:+.1f} %{interval}, BD-PSNR {gain:+.2f} dB against {other}, "
+                    f"from {low:.1f} to {high:.1f} dB",
+                    soft_wrap=True,
+                )
         for reason, against in without.items():
             console.print(f"{name}: no BD-rate against {', '.join(against)}: {reason}", soft_wrap=True)

@@ -1,12 +1,12 @@
 """A run folder in the hands of one process, which says there how far it is."""
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from codec.runs.lock import RunLock
+from codec.runs.lock import HeldError, RunLock, is_held
 from codec.runs.state import RunState, Status, read_state, write_state
 from codec.types import UserError
 
@@ -55,6 +55,25 @@ class Claim:
         """Stopped, as by Ctrl-C or a signal, or failed and why."""
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             return self._say("stopped")
-        mistake = UserError.behind(error)
-        why = " ".join((str(mistake) if mistake else f"{type(error).__name__}: {error}").split())[:500]
-        self._say("failed", why=why, failures=self._state.failures + 1 if why == self._state.why else 1)
+        self._state = self._state.failed(_line(error))
+        write_state(self._path, self._state)
+
+
+def _line(error: BaseException) -> str:
+    mistake = UserError.behind(error)
+    return " ".join((str(mistake) if mistake else f"{type(error).__name__}: {error}").split())[:500]
+
+
+@contextmanager
+def noting_failure(path: Path) -> Iterator[None]:
+    """Around all that the first rank does: its folder says why it failed before it was claimed, if the run was asked for.
+
+    As a point of a sweep is; a command that is refused otherwise leaves nothing.
+    """
+    try:
+        yield
+    except Exception as error:
+        state = None if isinstance(error, HeldError) else read_state(path)
+        if state is not None and state.status == "asked" and not is_held(path):
+            write_state(path, state.failed(_line(error)))
+        raise

@@ -24,6 +24,10 @@ from codec.types import UserError
 BEAT, SILENCE = 30.0, 300.0  # seconds; ten signs of life lost in a row, not a slow disk
 
 
+class HeldError(UserError):
+    """Another process trains the run."""
+
+
 class Owner(NamedTuple):
     """Who has a lock. machine: tells machines and containers of one name apart. started: when, in the system's own words."""
 
@@ -108,7 +112,7 @@ def is_held(folder: Path) -> bool:
 
 
 @contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
+def one_at_a_time(folder: Path) -> Iterator[None]:
     """For the moment of taking or leaving a lock, among the processes of one machine at least."""
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -152,7 +156,7 @@ def _silent(path: Path) -> float:
 class RunLock:
     """The lock of a run folder, held from `with` to its end, by the first rank for all.
 
-    Raises UserError, with who has it, where another process has it. Of two machines that take over from a dead owner in the
+    Raises HeldError, with who has it, where another process has it. Of two machines that take over from a dead owner in the
     same millisecond both may think that they did; one of them stops at its next `touch`.
     """
 
@@ -164,12 +168,12 @@ class RunLock:
 
     def __enter__(self) -> "RunLock":
         mine = _this_process()
-        with _one_at_a_time(self.folder):
+        with one_at_a_time(self.folder):
             while not _create(self.path, mine):
                 with suppress(FileNotFoundError):  # given back in this moment
                     owner, silent = _read(self.path), _silent(self.path)
                     if not _is_dead(owner, silent):
-                        raise UserError(self._refusal(owner, silent))
+                        raise HeldError(self._refusal(owner, silent))
                     _take_away(self.path, owner)
         self._mine = mine
         self._beats.start()
@@ -208,7 +212,7 @@ class RunLock:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._beats.join(timeout=1)  # longer only where a disk hangs
-        with suppress(FileNotFoundError), _one_at_a_time(self.folder):
+        with suppress(FileNotFoundError), one_at_a_time(self.folder):
             if self.is_mine():
                 self.path.unlink()
         self._mine = None

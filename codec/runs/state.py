@@ -12,6 +12,8 @@ from codec.runs.lock import is_held
 
 Status = Literal["asked", "running", "stopped", "failed", "finished"]
 
+OF_ANOTHER = "another process of this training failed: "  # before the line of the rank that failed first
+
 
 class RunState(NamedTuple):
     """What a run does, or where it ended.
@@ -28,6 +30,11 @@ class RunState(NamedTuple):
     why: str | None = None
     failures: int = 0
     updated: float = 0.0
+
+    def failed(self, why: str) -> "RunState":
+        """The state after another failure, whichever rank was the first to fail."""
+        why = why.removeprefix(OF_ANOTHER)
+        return self._replace(status="failed", why=why, failures=self.failures + 1 if why == self.why else 1)
 
     @property
     def seconds_left(self) -> float | None:
@@ -69,3 +76,10 @@ def find_runs(root: Path) -> Iterator[Path]:
         if {"config.yaml", "state.json"} & set(files):
             inner.clear()
             yield Path(folder)
+
+
+def ask(folder: Path) -> None:
+    """Say in a run's folder that it is asked for, as a point of a sweep that waits; what runs or is finished stays so."""
+    state = read_state(folder) or RunState("asked")
+    if state.status not in ("running", "finished"):
+        write_state(folder, state._replace(status="asked"))

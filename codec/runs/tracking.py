@@ -2,21 +2,19 @@
 
 import csv
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from lightning.pytorch.loggers.logger import rank_zero_experiment
 from torch import Tensor
 
-from codec.atomic import replacing, write_atomically
+from codec.atomic import replacing
 from codec.runs.folder import RunFolder
-from codec.types import UserError
-
-if TYPE_CHECKING:
-    from wandb import Run
+from codec.runs.measured import Measured
+from codec.runs.wandb_run import WandbRun, rows_after
 
 
 def is_first_rank() -> bool:
@@ -92,77 +90,18 @@ class MetricsCsv(Logger):
         self._last = row
 
 
-class WandbRun(Logger):
-    """One W&B run a training, which a resumed training continues: its id is kept in the run directory.
+def start_loggers(loggers: Sequence[Logger]) -> None:
+    """Begin with those that may refuse, before anything else is started. Raises UserError."""
+    for logger in loggers:
+        if isinstance(logger, WandbRun):
+            logger.start()
 
-    Lightning's WandbLogger has an axis of its own beside ours, and never ends a run, so that the points of a sweep in
-    one process would all land in the first. Without a network each start leaves a folder of its own below
-    `<run_dir>/wandb`, all with the same id; rows after a checkpoint then stand in two of them, with equal values.
-    offline: True, or WANDB_MODE=offline in the environment. config: the resolved configuration, as plain values.
-    """
 
-    def __init__(self, folder: RunFolder, config: Mapping[str, Any], *, project: str, offline: bool):
-        super().__init__()
-        self.folder, self.project, self.offline, self.config = folder, project, offline, config
-        self._run: Run | None = None
-
-    @property
-    def name(self) -> str:
-        return self.project
-
-    @property
-    def version(self) -> str | None:
-        return self._run.id if self._run else None
-
-    @property
-    @rank_zero_experiment
-    def experiment(self) -> "Run":
-        """The run, made on the first rank when training begins.
-
-        Raises UserError where W&B refuses, as without a login.
-        """
-        if self._run is None:
-            import wandb
-
-            id_file = self.folder.path / "wandb_id"
-            try:
-                run = wandb.init(
-                    project=self.project,
-                    group=self.config["experiment_name"],
-                    name=f"{self.config['experiment_name']}/{self.folder.path.name}",
-                    id=id_file.read_text() if id_file.exists() else None,
-                    resume="allow",
-                    mode="offline" if self.offline else None,
-                    dir=self.folder.path,
-                    config=dict(self.config),
-                )
-            except wandb.Error as error:
-                raise UserError(
-                    f"logger=wandb: {' '.join(str(error).split())}; expected a login and a network; "
-                    "run `wandb login`, or set logger.wandb.offline=true"
-                ) from error
-            write_atomically(id_file, run.id.encode())  # W&B's choice: an agent of a sweep has given the run its id
-            run.define_metric("step")
-            run.define_metric("*", step_metric="step")
-            self._run = run
-        return self._run
-
-    @rank_zero_only
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the run has the resolved configuration."""
-
-    @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        self.experiment.log({"step": step, **metrics})  # W&B drops what comes late under its own `step=`
-
-    @rank_zero_only
-    def finalize(self, status: str) -> None:
-        if self._run is not None:
-            import wandb
-
-            self._run.finish(exit_code=1 if status == "failed" else 0)
-            self._run = None
-            wandb.teardown()  # W&B's service writes the end of its file after `finish`: whole when the service has ended
+def end_loggers_for_now(loggers: Sequence[Logger]) -> None:
+    """End those that need time for it, before a process is stopped that will come back."""
+    for logger in loggers:
+        if isinstance(logger, WandbRun):
+            logger.end_for_now()
 
 
 def log_picture(loggers: Sequence[Logger], name: str, picture: Tensor, caption: str, step: int) -> None:
@@ -176,15 +115,91 @@ def log_picture(loggers: Sequence[Logger], name: str, picture: Tensor, caption: 
             logger.experiment.add_image(name, picture, step)
 
 
-def tensorboard(folder: RunFolder, config: Mapping[str, Any]) -> TensorBoardLogger:
-    """Event files in the run directory; the configuration lies there already."""
-    return TensorBoardLogger(folder.path, name="", version="tensorboard")
+def log_beside(loggers: Iterable[Logger], values: Mapping[str, float], step: int) -> None:
+    """Give values that no two runs have alike to those loggers that show a training; metrics.csv is not of them."""
+    for logger in loggers:
+        if not isinstance(logger, MetricsCsv):
+            logger.log_metrics(dict(values), step)
+
+
+class TensorBoard(TensorBoardLogger):
+    """Event files in the run directory; what a resumed run writes again takes the place of what was there."""
+
+    def __init__(self, folder: RunFolder, config: Mapping[str, Any]):
+        super().__init__(folder.path, name="", version="tensorboard", default_hp_metric=False)
+        self.config = config
+
+    @rank_zero_only
+    def cut_after(self, step: int) -> None:
+        """Let readers forget what stands after `step`: a run that goes on from there writes it again."""
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+        writer = self.experiment._get_file_writer()
+        writer.add_event(Event(step=step + 1, file_version="brain.Event:2"))
+        writer.add_event(Event(step=step + 1, session_log=SessionLog(status=SessionLog.START)))
+
+    @rank_zero_only
+    def log_measured(self, measured: Measured) -> None:
+        """Figures as scalars, beside the configuration as hyperparameters, and the pictures."""
+        self.log_hyperparams(dict(self.config), measured.named(measured.figures), measured.step)
+        for name, (picture, _) in measured.named(measured.pictures).items():
+            self.experiment.add_image(name, picture, measured.step)
+        self.finalize("success")
+
+
+def cut_after(loggers: Iterable[Logger], step: int) -> None:
+    """Take back what stands after `step`, from which a run goes on; W&B is not given again what it has."""
+    for logger in loggers:
+        if isinstance(logger, (MetricsCsv, TensorBoard)):
+            logger.cut_after(step)
+
+
+def log_measured(logger: Logger, measured: Measured) -> None:
+    """Give what was measured to a logger; of the figures alone to one of the user's own."""
+    if isinstance(logger, (WandbRun, TensorBoard)):
+        logger.log_measured(measured)
+    else:
+        logger.log_metrics(measured.named(measured.figures), measured.step)
+        logger.save()
+
+
+@contextmanager
+def held(loggers: Sequence[Logger]) -> Iterator[None]:
+    """Within it W&B's runs do not end with the training: what was measured belongs to them."""
+    runs = [logger for logger in loggers if isinstance(logger, WandbRun)]
+    for run in runs:
+        run.held = True
+    status = "failed"
+    try:
+        yield
+        status = "success"
+    finally:
+        for run in runs:
+            run.release(status)
+
+
+def has_failed(logger: Logger) -> bool:
+    """Whether it has not taken all that it was given."""
+    return isinstance(logger, WandbRun) and logger.failed
+
+
+def wants_all(logger: Logger) -> bool:
+    """Whether it has nothing of a run, whatever the run's folder says: it goes where an agent of a sweep says."""
+    return isinstance(logger, WandbRun) and logger.is_new
 
 
 def log_again(log: Path, logger: Logger) -> None:
-    """Give the rows of a metrics.csv to a logger that did not see its training."""
-    with log.open(newline="") as file:
-        for row in csv.DictReader(file):
-            step = int(row.pop("step"))
-            logger.log_metrics({name: float(value) for name, value in row.items() if value}, step)
+    """Give the rows of a metrics.csv to a logger that did not see its training, or not all."""
+    if isinstance(logger, WandbRun):
+        logger.catch_up()
+        return
+    for step, row in rows_after(log, -1):
+        logger.log_metrics(row, step)
     logger.finalize("success")
+
+
+def answer_agent(loggers: Iterable[Logger]) -> None:
+    """Begin the run that an agent of a W&B sweep waits for, where there was nothing to say in it."""
+    for logger in loggers:
+        if isinstance(logger, WandbRun) and logger.of_sweep:
+            logger.start()

@@ -10,8 +10,9 @@ COUNTS = ("steps", "val_every", "log_every", "save_every", "data.batch_size", "t
 RATES = ("model.lmbda", "optim.lr", "optim.quantiles_lr")
 WORDS = {
     "init": ("auto", "pca", "random"),
-    "precision": ("auto", "32-true", "bf16-mixed"),  # fp16 has no place in entropy models
+    "precision": ("auto", "32-true", "bf16-mixed", "64-true"),  # fp16 has no place in entropy models
     "compile": ("auto", True, False),
+    "retry": (True, False),
 }
 PATHS = ("data.root", "test.root", "run_dir", "init_from")
 OURS = {  # of Lightning's trainer, and what sets it here
@@ -46,18 +47,9 @@ def value_at(config: Mapping[str, Any], key: str) -> Any:
     return value
 
 
-def check_settings(config: Mapping[str, Any], sweeps: bool = False) -> None:
-    """Raise UserError for numbers, words and paths of a resolved training configuration that cannot be meant.
-
-    sweeps: whether it is a point of a sweep.
-    """
+def check_settings(config: Mapping[str, Any]) -> None:
+    """Raise UserError for numbers, words and paths of a resolved training configuration that cannot be meant."""
     _check_numbers(config)
-    devices = value_at(config, "trainer.devices")
-    if sweeps and devices not in (1, "1"):
-        raise UserError(
-            f"-m with trainer.devices={devices}; each further rank would start the sweep again; expected one device a point; "
-            "start the points one by one"
-        )
     for key, words in WORDS.items():
         if config[key] not in words:
             expected = ", ".join(str(word).lower() for word in words)

@@ -4,7 +4,8 @@ A JSON of COCO train2017's size (860,000 annotations) becomes arrays of about 45
 """
 
 from array import array
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,35 @@ def run_lengths(counts: bytes) -> np.ndarray:
     return numbers
 
 
+def _parts(segmentation: Any, odd: set[str]) -> Iterator[dict[str, Any] | list[float]]:
+    """The parts of a segmentation, however they are nested: RLE, or polygons as numbers x, y, x, y, ...
+
+    odd: gets what COCO's own files do not have.
+    """
+    if not segmentation:
+        odd.add("have no segmentation")
+    elif isinstance(segmentation, dict):
+        yield segmentation
+    elif not isinstance(segmentation, list):
+        raise TypeError(f"a segmentation that is {type(segmentation).__name__}")
+    elif not isinstance(segmentation[0], (list, dict)):
+        odd.add("have one polygon where several are expected")
+        yield segmentation
+    elif all(isinstance(corner, list) and len(corner) == 2 for corner in segmentation) and len(segmentation) > 2:
+        odd.add("have corners as pairs")
+        yield [number for corner in segmentation for number in corner]
+    else:
+        for part in segmentation:
+            if isinstance(part, dict):
+                odd.add("have RLE in a list")
+                yield part
+            elif part and isinstance(part[0], list):
+                odd.add("have corners as pairs")
+                yield [number for corner in part for number in corner]
+            else:
+                yield part
+
+
 class _Packer:
     """Takes annotations one by one and holds their segmentations as arrays.
 
@@ -47,22 +77,30 @@ class _Packer:
     def __init__(self) -> None:
         self.bytes = bytearray()
         self.part_lengths, self.part_is_rle, self.part_sizes = array("q"), bytearray(), array("q")
-        self.num_parts, self.image_ids = array("q"), array("q")
+        self.num_parts, self.image_ids, self.ids = array("q"), array("q"), array("q")
+        self.odd: Counter[str] = Counter()
 
     def add(self, annotation: dict[str, Any]) -> None:
-        self.image_ids.append(annotation["image_id"])
-        segmentation = annotation["segmentation"]
-        if isinstance(segmentation, dict):
-            counts, size = segmentation["counts"], segmentation["size"]
-            if not isinstance(counts, str):
-                counts = coco_mask.frPyObjects(segmentation, *size)["counts"].decode()
-            self._add_part(counts.encode(), True, size)
-            self.num_parts.append(1)
-        else:
-            polygons = [polygon for polygon in segmentation if len(polygon) >= MIN_POLYGON]
-            for polygon in polygons:
-                self._add_part(array("d", polygon).tobytes(), False, (0, 0))
-            self.num_parts.append(len(polygons))
+        self.image_ids.append(int(annotation["image_id"]))
+        if "id" in annotation:
+            self.ids.append(int(annotation["id"]))
+        found: set[str] = set()
+        before = len(self.part_is_rle)
+        for part in _parts(annotation.get("segmentation"), found):
+            if isinstance(part, dict):
+                self._add_rle(part)
+            elif len(part) < MIN_POLYGON or len(part) % 2:
+                found.add("have polygons that enclose nothing")
+            else:
+                self._add_part(array("d", part).tobytes(), False, (0, 0))
+        self.num_parts.append(len(self.part_is_rle) - before)
+        self.odd.update(found)
+
+    def _add_rle(self, rle: dict[str, Any]) -> None:
+        counts, size = rle["counts"], rle["size"]
+        if not isinstance(counts, str):
+            counts = coco_mask.frPyObjects(rle, *size)["counts"].decode()
+        self._add_part(counts.encode(), True, size)
 
     def _add_part(self, content: bytes, is_rle: bool, size: Sequence[int]) -> None:
         height, width = size
@@ -99,13 +137,21 @@ class CocoInstances(RegionSource):
         self._starts = np.concatenate([[0], np.cumsum(packer.num_parts, dtype=np.int64)])
         places = self._pictures.places_of_ids(np.array(packer.image_ids))
         order = np.argsort(places, kind="stable")
-        unlisted = np.count_nonzero(places < 0)
+        without = np.count_nonzero(places < 0)
         counts = np.bincount(places[places >= 0], minlength=len(self._pictures))
-        self._of_picture = Ragged(order[unlisted:], counts)
+        self._of_picture = Ragged(order[without:], counts)
+        num_twice = len(packer.ids) - len(np.unique(np.array(packer.ids)))
+        self._odd = [
+            *self._pictures.odd,
+            *self._pictures.odd_annotations(places),
+            *(f"{count} annotations {what}" for what, count in sorted(packer.odd.items())),
+            *([f"{num_twice} annotations share their id with another"] * (num_twice > 0)),
+        ]
 
     def describe(self) -> str:
         assert self._pictures is not None
-        return f"{len(self._pictures)} pictures and {len(self._starts) - 1} annotations in {self.annotations}"
+        found = f"{len(self._pictures)} pictures and {len(self._starts) - 1} annotations in {self.annotations}"
+        return "; ".join([found, *self._odd])
 
     def select(self, relatives: Sequence[str]) -> list[str]:
         assert self._pictures is not None
@@ -127,14 +173,14 @@ class CocoInstances(RegionSource):
         parts = range(self._starts[annotation], self._starts[annotation + 1])
         if not parts:
             return np.zeros((height, width), dtype=np.uint8)
-        if self._is_rle[parts[0]]:
-            counts = self._parts[parts[0]].tobytes()
-            self._check_rle(counts, self._sizes[parts[0]].tolist(), height, width)
-            return coco_mask.decode({"size": [height, width], "counts": counts})
-        polygons = [np.frombuffer(self._parts[part].tobytes()) for part in parts]
+        rles = [self._parts[part].tobytes() for part in parts if self._is_rle[part]]
+        for counts, part in zip(rles, (part for part in parts if self._is_rle[part]), strict=True):
+            self._check_rle(counts, self._sizes[part].tolist(), height, width)
+        polygons = [np.frombuffer(self._parts[part].tobytes()) for part in parts if not self._is_rle[part]]
         if not all((np.abs(polygon) <= MAX_REACH * max(height, width)).all() for polygon in polygons):  # nor is NaN
             raise UserError(f"a polygon far outside its picture of {width}x{height} in {self.annotations}; expected it inside")
-        return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width)))
+        whole = [{"size": [height, width], "counts": counts} for counts in rles]
+        return coco_mask.decode(coco_mask.merge(whole + (coco_mask.frPyObjects(polygons, height, width) if polygons else [])))
 
     def _check_rle(self, counts: bytes, size: list[int], height: int, width: int) -> None:
         """Raise UserError for an RLE that does not fill its picture: pycocotools would read beyond it, or not end."""

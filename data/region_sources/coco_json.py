@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from codec.types import UserError
+from codec.types import UserError, printable
 
 SPACE = re.compile(r"[ \t\n\r]*")
 
@@ -40,7 +40,7 @@ def read_entries(path: Path, handlers: Mapping[str, Callable[[dict[str, Any]], N
         ) from None
     digest = hashlib.sha256(content).hexdigest()
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")  # Windows programs begin it with a mark
         del content  # as large as all the rest
         _walk(text, handlers)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
@@ -95,6 +95,12 @@ def read_coco(path: Path, add_annotation: Callable[[dict[str, Any]], None]) -> t
     return entries, digest
 
 
+def some(names: Iterable[str]) -> str:
+    """The first of several names, as a part of one line."""
+    first = sorted(names)
+    return printable(", ".join(first[:4]) + (", ..." if len(first) > 4 else ""))
+
+
 class Ragged:
     """Rows of unlike length in one array: row i is values[starts[i] : starts[i + 1]]."""
 
@@ -106,18 +112,47 @@ class Ragged:
         return self.values[self.starts[row] : self.starts[row + 1]]
 
 
+UNLISTED, CONTESTED = -1, -2  # in place of a picture's place
+
+
 class Pictures:
-    """The pictures that an annotation file lists, by their place among them, as arrays."""
+    """The pictures that an annotation file lists, by their place among them, as arrays.
+
+    A file that is listed under several ids is one picture. Files that share an id are left out, and so is one that is listed
+    with several sizes: no annotation can be told to be theirs. odd: what was found of that, in words with counts.
+    """
 
     def __init__(self, entries: Sequence[Entry]):
-        ids, names, heights, widths = zip(*entries, strict=True) if entries else ((), (), (), ())
-        self.ids, self.heights, self.widths = (np.array(column, dtype=np.int64) for column in (ids, heights, widths))
-        packed = np.array([os.fsencode(name) for name in names])
-        self._by_name, self._by_id = np.argsort(packed), np.argsort(self.ids)
+        sizes: dict[str, set[tuple[int, int]]] = {}
+        names: dict[int, set[str]] = {}
+        for entry in entries:
+            sizes.setdefault(entry.name, set()).add((entry.height, entry.width))
+            names.setdefault(entry.id, set()).add(entry.name)
+        contested = {name for of_id in names.values() if len(of_id) > 1 for name in of_id}
+        unsure = {name for name, of_name in sizes.items() if len(of_name) > 1} - contested
+        places = {name: place for place, name in enumerate(sizes)}
+        self.heights, self.widths = np.array([min(of_name) for of_name in sizes.values()], dtype=np.int64).reshape(-1, 2).T
+        self._ids = np.array(sorted(names), dtype=np.int64)
+        of_ids = [CONTESTED if of_id & (contested | unsure) else places[min(of_id)] for _, of_id in sorted(names.items())]
+        self._places = np.array(of_ids, dtype=np.int64)
+        packed = np.array([os.fsencode(name) for name in sizes])
+        self._by_name = np.argsort(packed)
         self._names = packed[self._by_name]
+        self._left_out = np.array([name in contested or name in unsure for name in sizes], dtype=bool)
+        num_further = sum(map(len, names.values())) - len(sizes)
+        self.odd = [
+            *([f"{len(contested)} pictures share their id with others and are left out ({some(contested)})"] * bool(contested)),
+            *([f"{len(unsure)} pictures are listed with several sizes and left out ({some(unsure)})"] * bool(unsure)),
+            *([f"{num_further} ids are further ones of pictures that have one"] * bool(num_further)),
+        ]
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.heights)
+
+    def leave_out(self, places: Sequence[int]) -> list[str]:
+        """Leave out the pictures of these places; their names."""
+        self._left_out[places] = True
+        return [os.fsdecode(name) for name, place in zip(self._names, self._by_name, strict=True) if place in set(places)]
 
     def place(self, relative: str) -> int | None:
         """The place of a picture, by its path below the root or else by its name alone; None where it is not listed."""
@@ -125,16 +160,24 @@ class Pictures:
             wanted = os.fsencode(name)
             at = int(np.searchsorted(self._names, wanted)) if len(self) else 0
             if at < len(self) and self._names[at] == wanted:
-                return int(self._by_name[at])
+                place = int(self._by_name[at])
+                return None if self._left_out[place] else place
         return None
 
     def places_of_ids(self, ids: np.ndarray) -> np.ndarray:
-        """The place of each picture id; -1 where it is not listed."""
+        """The place of each picture id; UNLISTED, or CONTESTED where its picture is left out."""
         if not len(self):
-            return np.full(len(ids), -1)
-        at = np.searchsorted(self.ids, ids, sorter=self._by_id).clip(max=len(self) - 1)
-        places = self._by_id[at]
-        return np.where(self.ids[places] == ids, places, -1)
+            return np.full(len(ids), UNLISTED)
+        at = np.searchsorted(self._ids, ids).clip(max=len(self._ids) - 1)
+        return np.where(self._ids[at] == ids, self._places[at], UNLISTED)
+
+    def odd_annotations(self, places: np.ndarray) -> list[str]:
+        """What places_of_ids says of the annotations that belong to no picture, in words with counts."""
+        unlisted, contested = (int(np.count_nonzero(places == state)) for state in (UNLISTED, CONTESTED))
+        return [
+            *([f"{unlisted} annotations are of pictures that are not listed"] * bool(unlisted)),
+            *([f"{contested} annotations are of pictures that are left out"] * bool(contested)),
+        ]
 
     def select(self, relatives: Sequence[str], annotations: Path) -> list[str]:
         """Those of the pictures that are listed.

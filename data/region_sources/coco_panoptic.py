@@ -9,7 +9,7 @@ import numpy as np
 
 from codec.types import UserError
 from data.partition import settle
-from data.region_sources.coco_json import Pictures, Ragged, read_coco
+from data.region_sources.coco_json import Pictures, Ragged, read_coco, some
 from data.region_sources.label_files import read_labels
 from data.regions import RegionSource
 
@@ -43,7 +43,7 @@ class CocoPanoptic(RegionSource):
         files: list[str] = []
 
         def add_annotation(annotation: dict[str, Any]) -> None:
-            image_ids.append(annotation["image_id"])
+            image_ids.append(int(annotation["image_id"]))
             files.append(annotation["file_name"])
             num_segments.append(len(annotation["segments_info"]))
             segments.extend(segment["id"] for segment in annotation["segments_info"])
@@ -56,10 +56,32 @@ class CocoPanoptic(RegionSource):
         self._of_picture[places[places >= 0]] = np.flatnonzero(places >= 0)
         self._files = np.array([name.encode() for name in files])
         self._segments = Ragged(np.array(segments), num_segments)
+        left_out = self._pictures.leave_out(self._contradicted(places))
+        num_bare = len({entry.id for entry in entries} - annotated)
+        self._odd = [
+            *self._pictures.odd,
+            *self._pictures.odd_annotations(places),
+            *([f"{len(left_out)} pictures have several annotations and are left out ({some(left_out)})"] * bool(left_out)),
+            *([f"{num_bare} ids have no annotation"] * bool(num_bare)),
+        ]
+
+    def _contradicted(self, places: np.ndarray) -> list[int]:
+        """The places of pictures that have several annotations which do not say the same."""
+        seen: dict[int, int] = {}
+        wrong = set()
+        for annotation, place in enumerate(places.tolist()):
+            first = seen.setdefault(place, annotation)
+            if place >= 0 and first != annotation and self._said(first) != self._said(annotation):
+                wrong.add(place)
+        return sorted(wrong)
+
+    def _said(self, annotation: int) -> tuple[bytes, set[int]]:
+        return bytes(self._files[annotation]), set(self._segments[annotation].tolist())
 
     def describe(self) -> str:
         assert self._pictures is not None
-        return f"{len(self._pictures)} pictures and {len(self._segments.values)} segments in {self.annotations}"
+        found = f"{len(self._pictures)} pictures and {len(self._segments.values)} segments in {self.annotations}"
+        return "; ".join([found, *self._odd])
 
     def select(self, relatives: Sequence[str]) -> list[str]:
         assert self._pictures is not None

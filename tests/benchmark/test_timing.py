@@ -9,7 +9,7 @@ def test_memory_of_each_side_is_counted_alone():
     model = {"name": "segpic", "lmbda": 0.0067, "N": 24, "M": 40}
     ballast = bytearray(2**30)
     ballast[::4096] = b"\1" * 2**18  # which makes it resident
-    rows = measure(Settings(model, 1, 256, steps=1, rounds=1, size=(64, 64), precision="auto", compile=False))
+    rows, against_floats = measure(Settings(model, 1, 256, steps=1, rounds=1, size=(64, 64), precision="auto", compile=False))
     del ballast
     ours, theirs = rows["DPSConv"].memory
     assert 0 < 2 * ours < theirs

@@ -9,12 +9,14 @@ from pathlib import Path
 import lightning
 import pytest
 import torch
-from tiny_training import SAVE_EVERY, VAL_EVERY, fit
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from ranks import on_ranks
+from tiny_training import SAVE_EVERY, VAL_EVERY, equal, fit, flat
 
 from codec.callbacks.checkpoint import SaveCheckpoints
 from codec.optim.schedules import Plateau
 from codec.runs.folder import RunFolder
-from codec.runs.slurm import requeue_on_signal
+from codec.runs.slurm import requeue_on_warning
 from codec.runs.tracking import MetricsCsv
 
 STEPS = 10
@@ -89,6 +91,59 @@ def test_a_signal_stops_after_a_step_and_the_run_goes_on_exactly(
     assert (tmp_path / "metrics.csv").read_text() == (folder / "metrics.csv").read_text()
 
 
+class WhatChanges(lightning.Callback):
+    """What differs between a checkpoint and the state from which the next step begins."""
+
+    def __init__(self):
+        self.changed: dict[int, set[str]] = {}
+
+    def on_train_batch_start(self, trainer, *_):
+        path = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        saved = dict(flat(torch.load(path, weights_only=True))) if path.exists() else {"/global_step": None}
+        if saved["/global_step"] == trainer.global_step:
+            now = dict(flat(trainer._checkpoint_connector.dump_checkpoint()))
+            assert saved.keys() == now.keys()
+            self.changed[trainer.global_step] = {name for name, value in saved.items() if not equal(value, now[name])}
+
+
+def moving_average() -> lightning.Callback:
+    return EMAWeightAveraging(decay=0.9, use_buffers=False)
+
+
+def test_after_a_checkpoint_nothing_changes_but_lightnings_count_of_batches(tmp_path):
+    probe = WhatChanges()
+    run(tmp_path, STEPS + 1, moving_average(), probe)
+    assert list(probe.changed) == [VAL_EVERY, SAVE_EVERY, 2 * VAL_EVERY, 2 * SAVE_EVERY]
+    for changed in probe.changed.values():
+        assert all("batch_progress" in name or "_batches_that_stepped" in name for name in changed), changed
+
+
+@pytest.mark.parametrize("step", [3, VAL_EVERY, SAVE_EVERY])
+def test_a_moving_average_goes_on_exactly(tmp_path, step):
+    straight = run(tmp_path / "straight", STEPS, moving_average())
+    with pytest.raises(SystemExit):
+        run(tmp_path / "stopped", STEPS, moving_average(), Signals(step, [signal.SIGTERM]))
+    assert last_step(tmp_path / "stopped") == step
+    resumed = run(tmp_path / "stopped", STEPS, moving_average())
+    for name, value in straight.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+
+
+def stopped_at(folder: Path, world: int):
+    """Where a training of `world` ranks ends, of which the last gets a signal in its third step."""
+    told = Signals(3, [signal.SIGTERM]) if os.environ["RANK"] == str(world - 1) else Signals(0, [])
+    try:
+        fit(RunFolder(folder), STEPS, extra=[told], world=world)
+    except SystemExit as stop:
+        return stop.code, last_step(folder)
+    return None
+
+
+def test_all_ranks_stop_one_step_after_one_of_them_was_told(tmp_path):
+    """Whatever log_every is: nobody waits for the word in a step."""
+    assert on_ranks(2, stopped_at, tmp_path, 2) == [(128 + signal.SIGTERM, 4)] * 2
+
+
 def test_ctrl_c_twice_stops_at_once_with_the_checkpoint_before(tmp_path):
     with pytest.raises(SystemExit):
         run(tmp_path, STEPS, Signals(7, [signal.SIGINT, signal.SIGINT]))
@@ -103,17 +158,52 @@ def test_slurms_warning_puts_the_job_back_into_the_queue(tmp_path, straight, mon
     for name, value in (("SLURM_JOB_ID", "70"), ("SLURM_ARRAY_JOB_ID", "70"), ("SLURM_ARRAY_TASK_ID", "3")):
         monkeypatch.setenv(name, value)
     before = signal.getsignal(signal.SIGUSR1)
-    requeue_on_signal()
+    requeue_on_warning()
     with pytest.raises(SystemExit):
         signal.raise_signal(signal.SIGUSR1)  # before there is anything to save
     assert (tmp_path / "said").read_text() == "requeue 70_3\n"
     (tmp_path / "said").unlink()
     with pytest.raises(SystemExit):
-        run(tmp_path / "run", STEPS, Signals(3, [signal.SIGUSR1]))
+        run(tmp_path / "run", STEPS, Signals(3, [signal.SIGUSR1, signal.SIGTERM]))  # the time is over in that step
     signal.signal(signal.SIGUSR1, before)
     assert last_step(tmp_path / "run") == 3
     assert (tmp_path / "said").read_text() == "requeue 70_3\n" and "job 70_3 goes back into the queue" in capfd.readouterr().out
     resumed = run(tmp_path / "run", STEPS)
+    for name, value in straight[1].state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize("requeues", [True, False])
+def test_submitits_time_limit_saves_first_and_then_asks_submitit(tmp_path, straight, monkeypatch, requeues):
+    monkeypatch.setenv("SLURM_JOB_ID", "70")
+    saved = []
+
+    def submitit(number, frame):  # its handler puts the job back and exits, or raises where it may not
+        saved.append(last_step(tmp_path))
+        raise SystemExit(1) if requeues else RuntimeError("Job not requeued because: timed-out too many times.")
+
+    before = signal.signal(signal.SIGUSR2, submitit)
+    with pytest.raises(SystemExit) as stop:
+        run(tmp_path, STEPS, Signals(3, [signal.SIGUSR2]))
+    assert signal.signal(signal.SIGUSR2, before) is submitit
+    assert saved == [3] and stop.value.code == (1 if requeues else 128 + signal.SIGUSR2)
+    resumed = run(tmp_path, STEPS)
+    for name, value in straight[1].state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+
+
+class AtTheEnd(lightning.Callback):
+    """Raises a signal when no step comes any more."""
+
+    def on_train_end(self, trainer, *_):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_after_the_last_step_stops_before_the_export(tmp_path, straight):
+    with pytest.raises(SystemExit) as stop:
+        run(tmp_path, STEPS, AtTheEnd())
+    assert stop.value.code == 128 + signal.SIGTERM and last_step(tmp_path) == STEPS
+    resumed = run(tmp_path, STEPS)
     for name, value in straight[1].state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
 

@@ -15,13 +15,27 @@ from codec.callbacks.progress import ShowProgress
 from codec.callbacks.reconstructions import LINE, SaveReconstructions
 from codec.runs.folder import RunFolder
 
-LINES = re.compile(r"step (\d+) of 6  [\d.]+ bpp  [\d.]+ dB  \d+ images/s  \d+:\d\d:\d\d left")
+TERMS = r"loss ([\d.]+)  [\d.]+ bpp  -?[\d.]+ dB"
+LINES = re.compile(rf"step (\d+) of 6  {TERMS}  \d+ images/s  \d+:\d\d:\d\d left")
+VALIDATIONS = re.compile(rf"validation at step (\d+)  {TERMS}  best loss so far ([\d.]+)")
 
 
 def test_lines_where_there_is_no_terminal(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
     fit(RunFolder(tmp_path), 6, extra=[ShowProgress()], accumulate=2)
-    assert [int(step) for step in LINES.findall(capsys.readouterr().out)] == [2, 4, 6]
+    out = capsys.readouterr().out
+    assert [int(step) for step, _ in LINES.findall(out)] == [2, 4, 6], out
+
+
+def test_a_validation_tells_the_best_so_far(tmp_path, capsys, monkeypatch):
+    """Of all of the run, whichever process saw them."""
+    found = []
+    for steps in (4, 12):
+        fit(RunFolder(tmp_path), steps, extra=[ShowProgress()])
+        found += VALIDATIONS.findall(capsys.readouterr().out)
+    assert [int(step) for step, *_ in found] == [4, 8, 12]
+    losses = [float(loss) for _, loss, _ in found]
+    assert [float(best) for *_, best in found] == [min(losses[: end + 1]) for end in range(3)]
 
 
 def test_one_line_on_a_terminal_that_ends_with_the_run(tmp_path, capsys, monkeypatch):

@@ -1,6 +1,7 @@
 """`codec eval`: files, results, plot and pictures; mistakes before anything is coded."""
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -53,6 +54,21 @@ def test_the_command_leaves_files_results_plot_and_pictures(bundle, folder, tmp_
     ours = Results.read(out / "pictures.json")
     assert [row.name for row in ours.points[0].images] == ["a", "b", "c"]
     assert json.loads((out / "pictures.json").read_text())["results"]["bpp"] == [ours.points[0].mean("file_bpp")]
+
+
+@pytest.mark.filterwarnings("ignore:the estimated rate")
+def test_a_folder_measured_twice_into_itself_is_the_same_set(bundle, folder, tmp_path, capsys):
+    """Its plot and its sheet are no pictures; a name in no encoding, and a picture that WebP refuses, are pictures."""
+    Image.new("RGB", (16384, 1), (9, 8, 7)).save(folder / os.fsdecode(b"wid\xe9.png"))
+    words = ["eval", f"codec={bundle}", "test=folder", f"test.root={folder}", f"out={folder}", "test.baselines=[webp]"]
+    rows = []
+    for _ in range(2):
+        assert main(words) == 0
+        rows.append([(row.name, row.file_bpp) for row in Results.read(folder / "pictures.json").points[0].images])
+    assert rows[0] == rows[1] and [name for name, _ in rows[0]] == ["a", "b", "c", "wid\\udce9"]
+    said = capsys.readouterr().out
+    assert "2 drawn by codec" in said and "WebP: 9 rows failed, wid\\udce9 at 0 first: " in said
+    assert "16383" in (folder / "pictures_webp.csv").read_text()
 
 
 @pytest.mark.filterwarnings("ignore:the estimated rate")

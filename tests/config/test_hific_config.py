@@ -25,7 +25,9 @@ def test_rates_and_weights_are_the_papers(experiment, rate, target, above):
 
 def test_the_second_stage_differs_by_its_discriminator_alone():
     first, second = config("experiment=hific_mse_lpips"), config("experiment=hific")
-    assert {**second.model} == {"name": "hific", "lmbda": 0.00234375, "N": 320, "M": 220, "C": 60, "num_blocks": 9}
+    assert {**second.model} == {
+        "name": "hific", "lmbda": 0.00234375, "N": 320, "M": 220, "C": 60, "num_blocks": 9, "norm": "channel",
+    }  # fmt: skip
     assert first.adversarial is None and (second.adversarial.beta, second.adversarial.width) == (0.15, 64)
     perceptual = second.loss.perceptual
     assert (perceptual.net, perceptual.weights, second.loss.perceptual_weight) == ("alex", "imagenet", 1)

@@ -18,7 +18,7 @@ from codec.modules.rate_distortion import RateDistortionModule
 from codec.optim.schedules import Schedule
 from codec.types import UserError
 from data import map_making
-from data.images import list_images
+from data.folders import list_images
 from data.module import ImageDataModule
 from data.regions import ExactRegions, GridRegions, RegionSource, map_path, write_map
 from data.sources import Folder, Leaves, SkimagePhotographs

@@ -7,7 +7,8 @@ from PIL import Image
 
 from codec.types import UserError
 from data import images
-from data.images import audit, list_images, read_image
+from data.folders import list_images
+from data.images import audit, read_image
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 
@@ -94,7 +95,7 @@ def test_a_file_that_is_no_picture_is_one_line(tmp_path, content):
         read_image(tmp_path / "missing.png")
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif", "bmp", "avif"])
 def test_damage_is_an_error_or_a_picture_never_a_crash(tmp_path, suffix):
     Image.fromarray(COLOURS).save(tmp_path / f"whole.{suffix}")
     data = (tmp_path / f"whole.{suffix}").read_bytes()
@@ -108,6 +109,20 @@ def test_damage_is_an_error_or_a_picture_never_a_crash(tmp_path, suffix):
             assert read_image(path).shape[0] == 3
         except UserError as error:
             assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("kind", ["eps", "gif", "ppm", "pdf", "ico"])
+def test_other_formats_under_a_pictures_name_are_refused(tmp_path, kind, monkeypatch):
+    """Pillow starts Ghostscript to read an EPS, whatever it is called."""
+    monkeypatch.setattr("subprocess.check_call", None)
+    monkeypatch.setattr("subprocess.Popen", None)
+    Image.fromarray(COLOURS).save(tmp_path / "a", kind)
+    (tmp_path / "a.png").write_bytes((tmp_path / "a").read_bytes())
+    with pytest.raises(UserError, match="no picture that can be read.*expected a sound JPEG.* TIFF or AVIF file") as caught:
+        read_image(tmp_path / "a.png")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=r"1 of 1 pictures are broken.*a.png \(broken\)"):
+        audit([tmp_path / "a.png"], 1)
 
 
 def test_listing_is_recursive_sorted_and_only_pictures(tmp_path):

@@ -10,6 +10,7 @@ from PIL import features
 from codec.evaluation import baselines
 from codec.evaluation.baselines import cache_folder, measure_baselines
 from codec.evaluation.classical import CLASSICAL, measure_classical
+from codec.evaluation.results import Results
 from codec.types import UserError
 from data.testsets import TestImage, TestSet
 
@@ -94,6 +95,21 @@ def test_processes_that_keep_the_same_at_once_leave_one_whole_entry(folder, meas
     before = len(measured)
     measure_baselines(["jpeg"], a_set())
     assert len(measured) == before and len(list((folder / "baselines").iterdir())) == 1
+
+
+def test_a_picture_that_a_codec_refuses_costs_its_cells_alone(measured, folder):
+    """WebP has 16,383 pixels a side at most."""
+    wide = TestSet("mine", [TestImage("wide", lambda: picture(1, 16384)), TestImage("small", lambda: picture(24, 32))])
+    jpeg, webp = measure_baselines(["jpeg", "webp"], wide)
+    assert all(row.failed is None and row.psnr is not None for point in jpeg.points for row in point.images)
+    for point in webp.points:
+        refused, small = point.images
+        assert "16383" in refused.failed and (refused.file_bpp, refused.psnr, refused.encode_seconds) == (None, None, None)
+        assert small.failed is None and small.file_bpp > 0
+    assert "9 rows failed, wide at 0 first" in webp.not_computed["file_bpp"] and "psnr" not in webp.not_computed
+    assert webp.curve() == [] and len(webp.image_curve("small")) == 9  # a mean without it would be of another set
+    assert Results.from_json(webp.to_json()) == webp
+    assert len(list((folder / "baselines").iterdir())) == 1 and webp.description == measure_classical("webp", wide).description
 
 
 def test_a_folder_that_cannot_be_written_costs_time_and_nothing_else(measured, folder, capsys):

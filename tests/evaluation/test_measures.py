@@ -9,7 +9,9 @@ import torch
 from conftest import picture
 from torch import nn
 
+import codec.download
 from codec.evaluation.measures import Measures
+from codec.evaluation.results import ImageRow
 from codec.metrics.inception import load_feature_network
 from codec.metrics.perceptual import MIN_LPIPS_SIDE, Lpips
 from codec.types import UnavailableError, UserError
@@ -44,6 +46,20 @@ def test_nothing_asked_is_nothing_loaded():
 def test_a_wrong_name_is_refused():
     with pytest.raises(UserError, match="unknown measure 'dists'; expected some of lpips, fid, kid, niqe"):
         Measures(["lpips", "dists"], lpips=RANDOM)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("CUDA out of memory.\nTried"), OSError("gone")])
+def test_a_measure_that_fails_for_a_picture_costs_that_figure_alone(error):
+    measures = Measures(["lpips"], lpips=RANDOM)
+
+    def fail(*_):
+        raise error
+
+    measures._lpips = fail
+    assert measures.of_picture(picture(64, 64), picture(64, 64)) == {"lpips": None}
+    row = ImageRow("a", 64, 64, 1.0, 30.0, ms_ssim=0.9, lpips=None)
+    reason = measures.missing([row], {})["lpips"]
+    assert reason.startswith("failed for some pictures: ") and "\n" not in reason and str(error).split("\n")[0] in reason
 
 
 def test_lpips_of_pictures_says_its_features():
@@ -90,10 +106,12 @@ def test_small_sets_are_refused_unless_asked(features):
 
 
 def test_networks_that_cannot_be_had_are_reasons_and_wrong_files_are_mistakes(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+
     def no_network(url, *args, **kwargs):
         raise OSError("no route to host")
 
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", no_network)
+    monkeypatch.setattr(codec.download, "urlopen", no_network)
     measures = Measures(["lpips", "fid", "kid"])
     assert set(measures.not_computed) == {"lpips", "fid", "kid"} and measures.measured_with == {}
     assert "weights-inception-2015-12-05-6726825d.pth" in measures.not_computed["fid"]
@@ -102,7 +120,7 @@ def test_networks_that_cannot_be_had_are_reasons_and_wrong_files_are_mistakes(tm
     assert measures.missing([], {}) == measures.not_computed
     torch.save({"fc.bias": torch.zeros(3)}, tmp_path / "other.pth")
     (tmp_path / "text.pt").write_text("no network")
-    for path, words in (("nowhere.pt", "no feature network"), ("text.pt", "no weights"), ("other.pth", "other weights")):
+    for path, words in (("nowhere.pt", "no feature network"), ("text.pt", "cannot be read"), ("other.pth", "other weights")):
         with pytest.raises(UserError, match=words) as error:
             Measures(["fid"], features=str(tmp_path / path))
         assert not isinstance(error.value, UnavailableError) and "set perceptual.features" in str(error.value)

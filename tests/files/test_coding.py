@@ -1,6 +1,5 @@
 """Files: what goes in comes out, in another process too, and no file does harm."""
 
-import json
 import random
 import resource
 import time
@@ -10,8 +9,9 @@ import pytest
 import torch
 from conftest import MODEL_NAMES, live_codec, picture
 
-from codec.files.bundle import FORMAT, load_bundle, save_bundle
-from codec.files.coding import decode, decode_latents, encode, estimated_bits
+from codec.files.bundle import load_bundle, save_bundle
+from codec.files.coding import decode, decode_latents, encode, estimated_bits, reconstruct
+from codec.files.sealed import seal
 from codec.types import UserError
 
 
@@ -100,14 +100,13 @@ def test_a_huge_picture_in_a_tiny_file_is_refused_at_once(bundles):
         decode(bundle, file)
 
 
-def test_a_picture_that_no_file_holds_is_refused_before_it_is_coded(bundles, monkeypatch):
-    from codec.files import container
-
+@pytest.mark.parametrize("height, width", [(1, 2**23 + 1), (2**20, 129)])
+def test_a_picture_that_no_codec_takes_is_refused_before_it_is_coded(bundles, monkeypatch, height, width):
+    """The limit is of pixels as the networks see them."""
     bundle = load_bundle(bundles / "factorized.safetensors")
-    monkeypatch.setattr(container, "MAX_PIXELS", 64 * 64)
     monkeypatch.setattr(bundle.model, "padded_analysis", None)  # not come to
-    with pytest.raises(UserError, match="a picture of 64x65; expected 1 to 4096 pixels"):
-        encode(bundle, picture(65, 64))
+    with pytest.raises(UserError, match=f"a picture of {width}x{height}, which the codec pads to .* cut it into parts"):
+        encode(bundle, torch.zeros(1, dtype=torch.uint8).expand(3, height, width))
 
 
 def test_another_codecs_file_is_refused(bundles):
@@ -133,48 +132,23 @@ def test_a_bundle_has_the_rights_of_other_files(bundles, tmp_path):
     "model, arguments",
     [("mean_scale", {"N": 65536, "M": 65536}), ("mean_scale", {"N": 4096, "M": 4096}), ("mean_scale", {"N": 10**9, "M": 12}),
      ("hific", {"N": 8, "M": 12, "C": 60, "num_blocks": 65536}), ("hific", {"N": 8, "M": 12, "C": 60, "num_blocks": 10**9}),
+     ("hific", {"N": 2, "M": 2, "C": 2, "num_blocks": 65536}), ("factorized", {"N": 1, "M": 65536}),
      ("wacnn", {"N": 24 * 2000, "M": 40 * 1000}), ("segpic", {"N": 24 * 2000, "M": 40 * 1000})],
 )  # fmt: skip
 def test_no_arguments_build_more_than_the_file_has_weights_for(tmp_path, model, arguments):
-    """In a file of a few hundred bytes, whose widest tensor holds nothing."""
-    from safetensors.torch import save_file
-
-    core = {"format": FORMAT, "model": model, "arguments": arguments, "scale_rule": "nearest", "check": 0}
-    tensors = {"weights.g_a.0.weight": torch.zeros(65536, 0)}
-    save_file(tensors, tmp_path / "b.safetensors", {"codec": json.dumps(core), "facts": "{}"})
+    core = {"model": model, "arguments": arguments, "check": 0}
+    tensors = {"weights.g_a.0.weight": torch.zeros(65536, 1, dtype=torch.float16)}
+    (tmp_path / "b.safetensors").write_bytes(seal(tensors, core, {}))
     begun, peak = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(UserError, match="damaged"):
         load_bundle(tmp_path / "b.safetensors")
-    assert time.perf_counter() - begun < 2
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 2**18  # KiB
+    assert time.perf_counter() - begun < 1
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 2**15  # KiB
 
 
-def test_a_bundle_is_read_with_care(bundles, tmp_path):
-    from safetensors import safe_open
-    from safetensors.torch import save_file
-
-    path = bundles / "mean_scale.safetensors"
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        metadata = file.metadata()
-    core = json.loads(metadata["codec"])
-
-    def damaged(changed_core=core, **changed):
-        target = tmp_path / "changed.safetensors"
-        save_file(tensors | changed, target, {**metadata, "codec": json.dumps(changed_core)})
-        with pytest.raises(UserError) as caught:
-            load_bundle(target)
-        assert "\n" not in str(caught.value)
-        return str(caught.value)
-
-    assert "newer codec" in damaged(core | {"format": 99})
-    assert "unknown model" in damaged(core | {"model": "os.system"})
-    assert "damaged" in damaged(core | {"arguments": {"N": 8, "M": 12, "depth": 2}})
-    assert "damaged" in damaged(core | {"arguments": {"N": 8, "M": 12, "name": 2}})
-    assert "does not fit" in damaged(core | {"model": "hyperprior"})
-    counts = tensors["tables.gaussian.counts"].clone()
-    counts.view(torch.int16)[0] += 1
-    assert "tables are damaged" in damaged(**{"tables.gaussian.counts": counts})
-    (tmp_path / "noise.safetensors").write_bytes(random.Random(0).randbytes(500))
-    with pytest.raises(UserError, match="not a bundle"):
-        load_bundle(tmp_path / "noise.safetensors")
+def test_latents_that_are_no_pictures_are_one_error(bundles):
+    """Behind sound checksums a black picture would come of them."""
+    bundle = load_bundle(bundles / "factorized.safetensors")
+    latents = encode(bundle, picture(64, 64)).latents
+    with pytest.raises(UserError, match="beyond floating point"):
+        reconstruct(bundle, latents._replace(y_hat=latents.y_hat * 2.0**100), 64, 64)

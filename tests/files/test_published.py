@@ -1,7 +1,10 @@
 """Published WACNN and SegPIC checkpoints as codecs: from their file to pictures in files and back."""
 
+import json
 import os
 import random
+import re
+import resource
 import time
 import zlib
 from contextlib import suppress
@@ -12,16 +15,17 @@ import compressai.models
 import plain
 import pytest
 import torch
-from conftest import decode_in_another_process, import_published, live_slices, one_thread, picture
+from conftest import decode_in_another_process, import_published, live_codec, live_slices, one_thread, picture
 from PIL import Image
 
 from codec.cli import main
-from codec.entropy.coder import StreamWriter
+from codec.entropy.payload import StreamWriter, strips
 from codec.entropy.stream import SymbolWriter
 from codec.files.bundle import load_bundle, save_bundle
 from codec.files.coding import decode, decode_latents, encode, reconstruct
-from codec.files.published import KINDS
+from codec.files.published import KINDS, MADE_ANEW, canonical_names, load_published
 from codec.layers.regions import Grid
+from codec.models import build_model, model_name
 from codec.models.base import Latents
 from codec.types import UserError
 from data.testsets import kodak
@@ -74,6 +78,76 @@ def test_every_way_of_saving_a_checkpoint_gives_one_bundle(kind, tmp_path):
     assert imported(kind, without_aliases, tmp_path) == bare
 
 
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "module._orig_mod.", "_orig_mod.module.model.", "net.module.")
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_wrappers_are_taken_off_in_any_order(prefix, tmp_path):
+    model = live_codec("mean_scale")
+    weights = dict(model.named_parameters())
+    bare = imported("compressai", weights, tmp_path)
+    assert imported("compressai", {"net": {f"{prefix}{name}": value for name, value in weights.items()}}, tmp_path) == bare
+    within = {name.replace("g_a.", "g_a._orig_mod.").replace("h_s.", "h_s.module."): value for name, value in weights.items()}
+    assert imported("compressai", within, tmp_path) == bare
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("spelling", ["_matrix0", "_matrices.0", "matrices.0"])
+def test_every_spelling_of_densities_is_read(kind, spelling, tmp_path):
+    """CompressAI#125: _biases.0, which it reads, and its newer networks do not write."""
+    weights = canonical_names(dict(live_codec("hyperprior").named_parameters()) if kind == "compressai" else state(kind))
+    bare = imported(kind, weights, tmp_path)
+    plural = re.compile(r"\b(matric|bias|factor)(?:es|s)\.(\d)$")
+    forms = {
+        "_matrix0": lambda m: f"_{ {'matric': 'matrix'}.get(m[1], m[1]) }{m[2]}",
+        "_matrices.0": lambda m: "_" + m[0],
+        "matrices.0": lambda m: m[0],
+    }
+    renamed = {plural.sub(forms[spelling], name): value for name, value in weights.items()}
+    assert spelling == "matrices.0" or renamed.keys() != weights.keys()
+    assert imported(kind, renamed, tmp_path) == bare
+
+
+def test_what_is_left_over_is_named_and_nothing_written(tmp_path, capsys):
+    """An autoregressive network without the nine tensors that make it one would be a mean-scale one."""
+    theirs = compressai.models.JointAutoregressiveHierarchicalPriors(8, 12).state_dict()
+    mean_scale = dict(live_codec("mean_scale").named_parameters())
+    second = {f"teacher.{name}": value for name, value in mean_scale.items()}
+    for weights, named in (
+        (theirs, ("context_prediction.weight", "entropy_parameters.0.weight")),
+        (mean_scale | {"g_a.7.weight": torch.ones(3)}, ("1 tensors", "g_a.7.weight")),
+        (mean_scale | second, (f"{len(second)} tensors", "teacher.g_a.0.weight")),
+        (
+            mean_scale | {f"module.{name}": value for name, value in mean_scale.items()},
+            ("'module.g_a.0.weight', both of them",),
+        ),
+    ):
+        torch.save(weights, tmp_path / "c.pth")
+        assert main(["import", "compressai", str(tmp_path / "c.pth"), "--out", str(tmp_path / "b.safetensors")]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and all(name in error for name in named), error
+        assert not (tmp_path / "b.safetensors").exists()
+
+
+@pytest.mark.parametrize("name, theirs", [
+    ("factorized", compressai.models.FactorizedPrior), ("hyperprior", compressai.models.ScaleHyperprior),
+    ("mean_scale", compressai.models.MeanScaleHyperprior),
+])  # fmt: skip
+def test_what_compressai_writes_itself_leaves_nothing_over(name, theirs, tmp_path):
+    network = theirs(8, 12)
+    network.update()
+    torch.save({"state_dict": network.state_dict()}, tmp_path / "c.pth")
+    assert model_name(load_published("compressai", tmp_path / "c.pth")) == name
+
+
+def test_every_published_name_has_its_place(shared):
+    """Of WACNN and SegPIC as their authors build them, tables and indices among them."""
+    for kind in STREAMS:
+        keys = json.loads((shared / "reference" / "state_dicts" / f"{kind}.json").read_text())["keys"]
+        unplaced = {entry["key"] for entry in keys if entry["kind"] == "buffer" and not MADE_ANEW.search(entry["key"])}
+        assert not unplaced
+
+
 def test_aliases_that_disagree_are_refused(tmp_path, capsys):
     weights = state("segpic")
     weights["g_a1.0.conv_groups.0.bias"] = weights["g_a1.0.conv_groups.0.bias"] + 1
@@ -88,6 +162,48 @@ def test_a_checkpoint_of_the_other_kind_is_one_error(tmp_path, capsys):
         assert main(["import", kind, str(tmp_path / "c.pth"), "--out", str(tmp_path / "b.safetensors")]) == 2
         error = capsys.readouterr().err
         assert error.startswith("codec: ") and error.count("\n") == 1
+
+
+def factorized_state(N=4, M=6):
+    model = build_model("factorized", N=N, M=M)
+    return {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+
+def hostile_states():
+    """Checkpoints in CompressAI's layout but for one thing, by what that is."""
+    state = factorized_state()
+    first, last = "g_a.0.weight", "g_a.6.weight"
+    yield "no sides", state | {first: torch.tensor(1.0)}
+    yield "too few sides", {**state, last: torch.ones(())}
+    yield (
+        "numbers that are not stored",
+        state | {first: torch.zeros(1).expand(4096, 3, 5, 5), last: torch.zeros(1).expand(4096, 4096, 5, 5)},
+    )
+    yield "widths without numbers", state | {first: torch.zeros(4096, 0), last: torch.zeros(4096, 0)}
+    yield "widths that the rest has not", state | {first: torch.zeros(65536, 1), last: torch.zeros(65536, 1)}
+    yield "a width beyond all", state | {last: torch.zeros(1 << 17, 1)}
+    yield "integers", state | {first: torch.ones(4, 3, 5, 5, dtype=torch.int32)}
+    yield "complex numbers", state | {first: torch.ones(4, 3, 5, 5, dtype=torch.complex64)}
+    yield "whole numbers as names", dict(enumerate(state.values()))
+    yield "no place", state | {first: torch.ones(4, 3, 5, 5, device="meta")}
+    yield "a sparse tensor", state | {first: torch.ones(4, 3, 5, 5).to_sparse()}
+    yield "a quantised tensor", state | {first: torch.quantize_per_tensor(torch.ones(4, 3, 5, 5), 0.1, 0, torch.qint8)}
+    yield "NaN", state | {"g_s.0.bias": torch.full((4,), float("nan"))}
+    yield "infinity", state | {"g_s.0.bias": torch.full((4,), float("inf"))}
+    yield "beyond float32", state | {"g_s.0.bias": torch.full((4,), 1e300, dtype=torch.float64)}
+    yield "a prior of another width", state | {"h_s.4.weight": torch.ones(5, 4, 5, 5)}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("what, content", list(hostile_states()), ids=lambda value: value if isinstance(value, str) else "")
+def test_a_hostile_checkpoint_is_one_line(tmp_path, what, content):
+    torch.save(content, tmp_path / "c.pth")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for kind in KINDS:
+        with pytest.raises(UserError) as caught:
+            load_published(kind, tmp_path / "c.pth")
+        assert "\n" not in str(caught.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 2**16  # KiB
 
 
 @pytest.mark.parametrize("kind", ["wacnn", "segpic"])
@@ -160,14 +276,15 @@ class StreamsAlone(StreamWriter):
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
-        self.alone = {}
         self.made.append(self)
 
-    def _write(self, name, values, indices, tables):
-        symbols = super()._write(name, values, indices, tables)
-        for place, indices_there in self._strips(indices):
-            self.alone.setdefault(name, SymbolWriter()).write(symbols[place].ravel(), indices_there, tables)
-        return symbols
+    @property
+    def alone(self):
+        writers = {}
+        for name, (symbols,), (indices,), tables in self._kept:
+            for place in strips(symbols):
+                writers.setdefault(name, SymbolWriter()).write(symbols[place].ravel(), indices[place].ravel(), tables)
+        return writers
 
 
 def check_payload(num_bytes, table_bits):
@@ -206,7 +323,7 @@ def test_kodak_comes_back_from_another_process(shared, recipe, tmp_path, monkeyp
     assert all(rate >= 1 for of_kind in rates.values() for rate in of_kind)
     decode_in_another_process(tmp_path, list(STREAMS))
     for (kind, name), (latents, decoded) in expected.items():
-        y_hat, prototypes, decoded_again, took = torch.load(tmp_path / kind / f"{name}.decoded")
+        y_hat, prototypes, decoded_again, took = torch.load(tmp_path / kind / f"{name}.decoded", weights_only=True)
         assert Latents(y_hat, prototypes).equal(latents) and torch.equal(decoded_again, decoded)
         seconds[kind][1].append(took)
     for kind, (encoding, decoding) in seconds.items():

@@ -49,6 +49,6 @@ def test_kodak_at_rescaled_weights_comes_back_from_another_process(shared, tmp_p
             assert float(y_hat.std()) > 4 and 8 * encoded.payload_bytes > 3 * y_hat.numel()
     decode_in_another_process(tmp_path, MODEL_NAMES)
     for (name, picture_name), (y_hat, decoded) in expected.items():
-        again, _, picture_again, _ = torch.load(tmp_path / name / f"{picture_name}.decoded")
+        again, _, picture_again, _ = torch.load(tmp_path / name / f"{picture_name}.decoded", weights_only=True)
         assert torch.equal(again, y_hat) and torch.equal(picture_again, decoded)
     assert len(expected) == 72

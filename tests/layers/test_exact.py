@@ -208,7 +208,7 @@ def by_other_instructions(tmp_path_factory):
     path = tmp_path_factory.mktemp("others") / "values.pt"
     environment = os.environ | {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}
     subprocess.run([sys.executable, "-c", OTHERS, path], check=True, env=environment)
-    return dict(zip(FUNCTIONS, torch.load(path), strict=True))
+    return dict(zip(FUNCTIONS, torch.load(path, weights_only=True), strict=True))
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -38,6 +38,9 @@ def test_values_and_gradients_are_compressais(inverse, memory_format, monkeypatc
     own, plain = layers(inverse)
     for ours, theirs in zip(gradients(own, x, upstream), gradients(plain, x, upstream), strict=True):
         assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        without_gradients = own(x)
+    assert without_gradients.equal(own(x).detach())
 
 
 @pytest.mark.parametrize("inverse", [False, True])

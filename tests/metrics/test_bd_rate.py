@@ -2,9 +2,11 @@
 
 import math
 
+import bjontegaard
+import numpy as np
 import pytest
 
-from codec.metrics.bd_rate import INTERPOLATIONS, bd_rate
+from codec.metrics.bd_rate import INTERPOLATIONS, bd_quality, bd_rate, confidence
 from codec.types import UserError
 
 # Kodak, PSNR, the authors' own points of Ballé 2018 (tensorflow/compression, results/image_compression/kodak).
@@ -69,3 +71,65 @@ def test_points_without_meaning_are_refused(point):
 def test_a_curve_that_turns_back_warns():
     with pytest.warns(UserWarning, match="less rate for more quality"):
         bd_rate(FACTORIZED, [*HYPERPRIOR, (1.0, 41.0)])
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_it_is_what_the_package_of_that_name_computes(interpolation):
+    (rate, psnr), (of_codec, its_psnr) = (zip(*curve, strict=True) for curve in (FACTORIZED, HYPERPRIOR))
+    theirs = bjontegaard.bd_rate(rate, psnr, of_codec, its_psnr, interpolation, require_matching_points=False)
+    assert bd_rate(FACTORIZED, HYPERPRIOR, interpolation).percent == pytest.approx(theirs, abs=0.001)
+    theirs = bjontegaard.bd_psnr(rate, psnr, of_codec, its_psnr, interpolation, require_matching_points=False)
+    assert bd_quality(FACTORIZED, HYPERPRIOR, interpolation) == pytest.approx(theirs, abs=0.001)
+
+
+def test_a_codec_that_is_better_by_a_decibel_gains_a_decibel():
+    better = [(bpp, quality + 1) for bpp, quality in HYPERPRIOR]
+    assert bd_quality(HYPERPRIOR, better) == pytest.approx(1)
+
+
+def test_quality_at_a_rate_wants_a_rising_curve():
+    with pytest.warns(UserWarning), pytest.raises(UserError, match="the codec needs less rate"):
+        bd_quality(FACTORIZED, [*HYPERPRIOR, (1.0, 41.0)])
+
+
+def pictures(saving: float, spread: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Five points on 24 pictures whose difficulty differs by a factor of ten, and those of a codec with a saving by picture."""
+    random = np.random.default_rng(seed)
+    difficulty = np.exp(random.normal(0, 0.8, 24))
+    quality = np.linspace(28, 36, 5)[:, None] - 2 * np.log(difficulty)
+    rate = difficulty * np.exp(0.2 * (quality - 32))
+    savings = 1 + saving + random.normal(0, spread, 24)
+    return np.stack([rate, quality], axis=-1), np.stack([rate * savings, quality], axis=-1)
+
+
+def test_pairs_of_pictures_say_much_more_than_two_sets():
+    anchor, codec = pictures(-0.1, 0.02)
+    paired = confidence(anchor, codec, resamples=500)
+    assert paired.low < bd_rate(anchor.mean(axis=1), codec.mean(axis=1)).percent < paired.high and paired.num_pictures == 24
+    other = np.random.default_rng(1)
+    unpaired = []
+    for _ in range(100):
+        one, two = (other.integers(24, size=24) for _ in range(2))
+        unpaired.append(bd_rate(anchor[:, one].mean(axis=1), codec[:, two].mean(axis=1)).percent)
+    low, high = np.percentile(unpaired, [2.5, 97.5])
+    print(f"paired ±{(paired.high - paired.low) / 2:.1f}, unpaired ±{(high - low) / 2:.1f} points")
+    assert (paired.high - paired.low) < 0.2 * (high - low)
+
+
+def test_the_interval_holds_the_truth_about_as_often_as_it_says():
+    """Of 20 draws of pictures, each with its interval: 95 % would be 19."""
+    intervals = [confidence(*pictures(-0.1, 0.05, seed), resamples=100) for seed in range(20)]
+    assert sum(found.low < -10 < found.high for found in intervals) >= 17
+
+
+def test_the_same_seed_gives_the_same_interval():
+    assert confidence(*pictures(-0.1, 0.02), resamples=100) == confidence(*pictures(-0.1, 0.02), resamples=100)
+
+
+def test_pictures_without_an_interval_are_refused():
+    anchor, codec = pictures(-0.1, 0.02)
+    with pytest.raises(UserError, match="24 and 23 pictures"):
+        confidence(anchor, codec[:, 1:])
+    codec[2, 5, 1] -= 45  # one picture is lost at one rate: the means still rise, those of many resamples turn back
+    with pytest.raises(UserError, match="of 200 resamples of 24 pictures have no BD-rate"):
+        confidence(anchor, codec, resamples=200)

@@ -7,6 +7,7 @@ from conftest import picture
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
+import codec.download
 from codec.metrics.perceptual import Lpips
 from codec.types import UserError
 
@@ -56,7 +57,7 @@ def test_weights_that_are_not_to_be_had(tmp_path, monkeypatch):
     def no_network(url, *args, **kwargs):
         raise OSError("no route to host")
 
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", no_network)
+    monkeypatch.setattr(codec.download, "urlopen", no_network)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(UserError) as error:
         Lpips("alex")
@@ -65,7 +66,7 @@ def test_weights_that_are_not_to_be_had(tmp_path, monkeypatch):
     assert "\n" not in str(error.value)
     torch.save({"0.weight": torch.zeros(3)}, tmp_path / "other.pth")
     (tmp_path / "noise.pth").write_bytes(b"no weights")
-    for name, words in (("other.pth", "no fitting 0.weight"), ("noise.pth", "no weights"), ("missing.pth", "no weights")):
+    for name, words in (("other.pth", "no fitting 0.weight"), ("noise.pth", "cannot be read"), ("missing.pth", "no file at")):
         with pytest.raises(UserError, match=words):
             Lpips("squeeze", str(tmp_path / name))
     with pytest.raises(UserError, match="expected one of alex"):

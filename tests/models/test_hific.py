@@ -15,6 +15,8 @@ from codec.layers.channel_norm import ChannelNorm
 from codec.models import build_model
 from codec.models.discriminator import Discriminator
 from codec.models.hific import Generator, encoder
+from codec.training.precision import cpu_multiplies_bf16
+from codec.types import UserError
 
 TINY = {"N": 8, "M": 6, "C": 4, "num_blocks": 2}
 
@@ -117,6 +119,33 @@ def test_transforms_equal_a_plain_implementation(height, width):
     torch.testing.assert_close(x_hat, expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("norm, moves", [("channel", False), ("instance", True)])
+def test_instance_norm_alone_makes_colours_of_a_part_depend_on_the_size_of_the_picture(norm, moves):
+    """A picture of 256² and the same one continued to 512² under a bright sky: what is beyond the reach of convolutions."""
+    torch.manual_seed(0)
+    codec = build_model("hific", **(TINY | {"num_blocks": 1}), norm=norm)
+    small = picture(256, 256)[None] / 255
+    large = torch.cat((torch.cat((small, small.flip(-1)), dim=-1), torch.full((1, 3, 256, 512), 0.9)), dim=-2)
+    with torch.no_grad():
+        alone, within = (codec.g_s(codec.g_a(x))[..., :96, :96] for x in (small, large))
+    brightness = (within.mean() - alone.mean()).abs() / alone.std()
+    assert (brightness > 0.05) == moves
+    if not moves:
+        torch.testing.assert_close(within, alone, rtol=0, atol=1e-4)
+
+
+def test_a_bundle_names_the_norm(tmp_path):
+    for norm in ("channel", "instance"):
+        path = tmp_path / f"{norm}.safetensors"
+        save_bundle(path, build_model("hific", **TINY, norm=norm), {}, half=True)
+        bundle = load_bundle(path)
+        assert bundle.header["arguments"].get("norm", "channel") == norm
+        image = picture(40, 72)
+        assert decode(load_bundle(path), encode(bundle, image).file).shape == image.shape
+    with pytest.raises(UserError, match="expected one of channel, instance"):
+        build_model("hific", **TINY, norm="batch")
+
+
 def test_parameter_counts_are_the_published_ones():
     with torch.device("meta"):
         counts = [sum(p.numel() for p in network.parameters()) for network in (encoder(60, 220), Generator(60, 220, 9))]
@@ -161,7 +190,7 @@ def test_training_rounds_y_straight_through_and_rates_it_with_noise():
     assert codec.h_mean_s[-1].weight.grad.abs().max() == 0
 
 
-@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU does not multiply bf16")
+@pytest.mark.skipif(not cpu_multiplies_bf16(), reason="this CPU does not multiply bf16")
 def test_bf16_follows_fp32_at_the_same_weights():
     torch.manual_seed(0)
     codec = build_model("hific", N=16, M=16, C=16, num_blocks=2)

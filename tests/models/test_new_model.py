@@ -5,9 +5,10 @@ import torch
 from conftest import picture
 from torch import nn
 
-from codec.entropy.coder import RateEstimator, uniform_noise
+from codec.entropy.coder import RateEstimator
 from codec.entropy.density import FactorizedDensity
 from codec.entropy.gaussian import GaussianPrior
+from codec.entropy.noise import uniform_noise
 from codec.entropy.slices import ChannelContext
 from codec.files.bundle import load_bundle, save_bundle
 from codec.files.coding import decode_latents, encode, estimated_bits, reconstruct
@@ -141,7 +142,7 @@ def test_its_rate_is_that_of_all_its_parts(codec, tmp_path):
         ({"gain": "much"}, "expected a finite number"), ({"gain": float("nan")}, "expected a finite number"),
         ({"gain": False}, "expected a finite number"), ({"gain": None}, "expected a finite number"),
         ({"context": 3}, "expected a word"), ({"bias": 1}, "expected true or false"),
-        ({"depth": 3}, "has no depth; expected N, M, gain, context, bias"),
+        ({"depth": 3}, "has no 'depth'; expected N, M, gain, context, bias"),
     ],
 )  # fmt: skip
 def test_an_argument_that_makes_no_network_is_one_line(wrong, words, monkeypatch):

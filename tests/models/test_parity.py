@@ -47,7 +47,9 @@ def test_reconstruction_rate_and_payload_agree(name, tmp_path):
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "theirs.pth.tar")
     assert main(["import", "compressai", str(tmp_path / "theirs.pth.tar"), "--out", str(tmp_path / "b.safetensors")]) == 0
     bundle = load_bundle(tmp_path / "b.safetensors")
-    imported = compressai_codec(canonical_names(torch.load(tmp_path / "theirs.pth.tar")["state_dict"])).eval()
+    imported = compressai_codec(
+        canonical_names(torch.load(tmp_path / "theirs.pth.tar", weights_only=True)["state_dict"])
+    ).eval()
 
     reconstructions = []
     for seed, (height, width) in enumerate(SIZES):

@@ -10,7 +10,7 @@ import torch
 from conftest import OPTIMIZERS, live_slices, one_thread, picture
 from torch.utils.data import DataLoader
 
-from codec.entropy.coder import uniform_noise
+from codec.entropy.noise import uniform_noise
 from codec.files.bundle import load_bundle, save_bundle
 from codec.files.coding import encode
 from codec.losses.rate_distortion import RateDistortion, mse_255

@@ -9,6 +9,7 @@ from tiny_adversarial import fit, tiny_module
 
 from codec.modules.base import CodecModule
 from codec.optim.schedules import Plateau, Schedule
+from codec.training.precision import cpu_multiplies_bf16
 from codec.types import UserError
 
 
@@ -127,7 +128,7 @@ def test_ten_bad_steps_in_a_row_end_the_run(tmp_path):
         fit(tiny_module("adversarial"), tmp_path, 40, batch_size=4, extra=(SpoilGradients(range(2, 40), "discriminator"),))
 
 
-@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU does not multiply bf16")
+@pytest.mark.skipif(not cpu_multiplies_bf16(), reason="this CPU does not multiply bf16")
 @pytest.mark.parametrize("method", ["adam", "muon"])
 def test_a_step_in_bf16_is_as_long_as_in_float32(tmp_path, method):
     """Manual optimisation runs under autocast as a whole; gradients and optimizers must not: Muon's products explode."""

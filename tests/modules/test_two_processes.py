@@ -26,7 +26,7 @@ def two_processes(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind, accumulate", CASES)
 def test_two_processes_equal_one(two_processes, kind, accumulate, tmp_path):
-    alone = run_case(kind, accumulate, tmp_path, rank=0, world=1)
+    alone = run_case(kind, accumulate, tmp_path, world=1)
     decisions = alone["decisions"]
     assert len(decisions) == NUM_STEPS * accumulate and len(set(decisions[3 * accumulate :].tolist())) == 2
     ranks = [torch.load(two_processes / f"{kind}_{accumulate}_rank{rank}.pt", weights_only=True) for rank in range(2)]

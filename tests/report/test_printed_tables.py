@@ -7,7 +7,7 @@ from made_up_results import PICTURES, jpeg, learned
 from rich.console import Console
 
 from codec.evaluation.classical import measure_classical
-from codec.evaluation.results import ImageRow, Point, Results
+from codec.evaluation.results import ImageRow, Point, Results, failed_rows
 from codec.metrics.published import published_curves
 from codec.report.tables import print_savings, print_table
 from data.testsets import TestSet
@@ -45,6 +45,19 @@ def test_the_table_fits_a_terminal_of_80_columns():
         assert heading in text
 
 
+def test_a_picture_that_a_codec_refused_is_a_dash_and_a_reason():
+    refused = [ImageRow(p.name, 64, 64, None, None, failed="too wide [for it]") for p in PICTURES[:1]]
+    ladder = [Point({"q": q}, refused + [ImageRow(p.name, 64, 64, q, 20.0 + q) for p in PICTURES[1:]]) for q in (0.5, 2.0)]
+    rows = [ImageRow(p.name, 64, 64, 1.0, 24.0) for p in PICTURES]
+    other = Results("Other", "", "folder", ladder, failed_rows(ladder))
+    text = shown(Results("ours", "", "folder", [Point({}, rows)]), [other])
+    assert "Other: 2 rows failed, wide at 0.5 first: too wide [for it]" in text and "24.00 dB at 1.000 bpp\n" in text.replace(
+        " at equal rate", ""
+    )
+    lines = {line.split()[0]: line.split()[-1] for line in text.splitlines() if line.strip()}
+    assert (lines["wide"], lines["even"], lines["mean"]) == ("-", "21.25", "-")
+
+
 def test_the_measures_that_were_asked_for_are_shown():
     point = learned("ours", 0.0067, 0.3, 28.0).points[0]
     rows = [replace(row, lpips=0.125) for row in point.images]
@@ -70,7 +83,22 @@ def test_a_sweep_says_what_it_saves_against_each_curve():
     sweep = [learned("codec", lmbda, 0.9 * bpp / 2.5, psnr - 2.5, "kodak") for lmbda, (bpp, psnr) in enumerate(curve)]
     text = io.StringIO()
     print_savings(sweep, [], Console(file=text, width=200))
-    assert "codec: BD-rate -10.0 % against Ballé 2018, scale hyperprior" in text.getvalue()
+    assert (
+        "codec: BD-rate -10.0 %, BD-PSNR +0." in text.getvalue() and "against Ballé 2018, scale hyperprior" in text.getvalue()
+    )
     print_savings(sweep[:3], [], Console(file=text, width=200))
     assert text.getvalue().count("no BD-rate") == 1  # one reason, one line
     assert "Ballé 2018, scale hyperprior" in text.getvalue() and ": the codec has 3 points" in text.getvalue()
+
+
+def test_a_sweep_says_how_sure_its_saving_is_against_what_was_measured():
+    """A tenth on each picture is a tenth whichever pictures are drawn; a picture that failed leaves no interval."""
+    curve = published_curves("kodak")["Ballé 2018, scale hyperprior"]
+    points = [learned("Other", None, bpp, psnr).points[0] for bpp, psnr in curve]
+    sweep = [learned("codec", lmbda, 0.9 * bpp, psnr) for lmbda, (bpp, psnr) in enumerate(curve)]
+    text = io.StringIO()
+    print_savings(sweep, [Results("Other", "", "folder", points)], Console(file=text, width=200))
+    assert "BD-rate -10.0 % (-10.0 to -10.0 % in 95 % of draws of 4 such pictures), BD-PSNR +0." in text.getvalue()
+    exact = [*points[:-1], replace(points[-1], images=[replace(points[-1].images[0], psnr=None), *points[-1].images[1:]])]
+    print_savings(sweep, [Results("Other", "", "folder", exact)], Console(file=text, width=200))
+    assert " (no interval: " in text.getvalue()

@@ -1,7 +1,11 @@
 """Tracking: metrics.csv is the truth, and W&B and TensorBoard hold the same values once."""
 
 import csv
+import os
 import re
+import signal
+import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import lightning
@@ -14,7 +18,18 @@ from wandb_file import history_rows, read_records
 from codec.callbacks.progress import ShowProgress
 from codec.callbacks.reconstructions import LINE, SaveReconstructions
 from codec.runs.folder import RunFolder
-from codec.runs.tracking import MetricsCsv, WandbRun, tensorboard
+from codec.runs.tracking import (
+    MetricsCsv,
+    TensorBoard,
+    WandbRun,
+    end_loggers_for_now,
+    has_failed,
+    held,
+    log_again,
+    start_loggers,
+)
+from codec.runs.wandb_run import outside_sweep
+from codec.training.fit import Training
 from codec.types import UserError
 
 CONFIG = {"experiment_name": "tiny", "model": {"name": "factorized", "lmbda": 0.01}, "steps": 8}
@@ -92,7 +107,7 @@ def test_wandb_offline_holds_what_the_log_holds_once(offline):
     assert list(log) == [2, 4, 6, 8]
     assert [step for step, row in log.items() if "val/loss" in row] == [VAL_EVERY, 2 * VAL_EVERY]
     first, second = segments(offline)
-    for records, steps in ((first, (2, 4, 6)), (second, (6, 8))):  # 6 again, since the checkpoint was after 5
+    for records, steps in ((first, (2, 4, 6)), (second, (8,))):  # not 6 again, though the checkpoint was after 5
         seen = {}
         for row in history_rows(records):
             for name, value in row.items():
@@ -146,7 +161,7 @@ def test_tensorboard_holds_the_values_too(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     folder = RunFolder(tmp_path)
-    loggers = [MetricsCsv(folder.metrics_file), tensorboard(folder, CONFIG)]
+    loggers = [MetricsCsv(folder.metrics_file), TensorBoard(folder, CONFIG)]
     fit(folder, 4, loggers=loggers, extra=[SaveReconstructions()])
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     log = read(folder.metrics_file)
@@ -159,6 +174,112 @@ def test_tensorboard_holds_the_values_too(tmp_path):
     assert [event.step for event in events.Images("val/picture_0")] == [VAL_EVERY]
 
 
+def test_tensorboard_holds_the_values_of_a_resumed_run_once(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = RunFolder(tmp_path)
+
+    def train(*extra: lightning.Callback) -> None:
+        fit(folder, 8, loggers=[MetricsCsv(folder.metrics_file), TensorBoard(folder, CONFIG)], extra=extra)
+
+    with pytest.raises(RuntimeError, match="killed"):
+        train(Killed())
+    train()
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert len(list(tmp_path.glob("tensorboard/events*"))) > 1
+    assert [event.step for event in events.Scalars("train/bpp")] == [2, 4, 6, 8]
+    assert [event.step for event in events.Scalars("val/loss")] == [VAL_EVERY, 2 * VAL_EVERY]
+
+
+def end_service() -> None:
+    """What SLURM's SIGTERM to all processes of a step does to W&B's."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        name, _, rest = path.read_text().partition("(")[2].rpartition(")")
+        if name == "wandb-core" and rest.split()[1] == str(os.getpid()):
+            os.kill(int(path.parent.name), signal.SIGTERM)
+    time.sleep(0.3)
+
+
+class EndsService(lightning.Callback):
+    """W&B's service ends before a validation, whose pictures and figures then have nowhere to go."""
+
+    def on_validation_start(self, trainer, *_):
+        if trainer.global_step == VAL_EVERY:
+            end_service()
+
+
+def test_the_end_of_wandbs_service_ends_no_training_and_its_rows_are_given_again(tmp_path, capfd):
+    folder = RunFolder(tmp_path)
+
+    def train(steps: int, *extra: lightning.Callback) -> None:
+        loggers = [MetricsCsv(folder.metrics_file), WandbRun(folder, CONFIG, **OFFLINE)]
+        fit(folder, steps, loggers=loggers, extra=[SaveReconstructions(), *extra])
+
+    train(6, EndsService())
+    out, err = capfd.readouterr()
+    assert out.count("W&B takes nothing more") == 1 and str(folder.metrics_file) in out and "Traceback" not in err
+    assert [row["step"] for row in read(folder.metrics_file)] == ["2", "4", "6"]
+    train(8)
+    ended, after = segments(folder)
+    ids = {record.run.run_id for record in (*ended, *after) if record.WhichOneof("record_type") == "run"}
+    assert ids == {(tmp_path / "wandb_id").read_text()}
+    given: dict[int, dict[str, float]] = {}
+    for row in history_rows(after):
+        for name, value in row.items():
+            if not name.startswith("_") and "picture" not in name:
+                given.setdefault(row["step"], {})[name] = value
+    log = {
+        int(row.pop("step")): {name: float(value) for name, value in row.items() if value} for row in read(folder.metrics_file)
+    }
+    assert given == {step: {"step": step, **row} for step, row in log.items()}
+
+
+def test_a_finished_run_gives_wandb_what_it_lacks(tmp_path):
+    folder = RunFolder(tmp_path)
+    log = MetricsCsv(folder.metrics_file)
+    first = WandbRun(folder, CONFIG, **OFFLINE)
+    for step in (2, 4):
+        log.log_metrics({"train/bpp": 1.0 + step}, step)
+        first.log_metrics({"train/bpp": 1.0 + step}, step)
+    first.finalize("success")
+    log.log_metrics({"train/bpp": 7.0}, 6)
+    for _ in range(2):  # the second has nothing to say
+        later = WandbRun(folder, CONFIG, **OFFLINE)
+        with held([later]):
+            log_again(folder.metrics_file, later)
+    assert [[(row["step"], row["train/bpp"]) for row in history_rows(records)] for records in segments(folder)] == [
+        [(2, 3.0), (4, 5.0)], [(6, 7.0)],
+    ]  # fmt: skip
+
+
+def test_wandb_is_told_that_a_job_will_come_back(tmp_path):
+    folder = RunFolder(tmp_path)
+    run = WandbRun(folder, CONFIG, **OFFLINE)
+    end_loggers_for_now([run])  # not begun: nothing to say
+    assert not (tmp_path / "wandb").exists()
+    run.log_metrics({"train/bpp": 1.0}, 1)
+    end_loggers_for_now([MetricsCsv(folder.metrics_file), run])
+    run.finalize("failed")
+    (records,) = segments(folder)
+    assert records[-1].WhichOneof("record_type") == "exit"
+    assert [record.WhichOneof("record_type") for record in records].count("preempting") == 1
+
+
+def test_a_first_stage_is_a_run_of_its_own_and_none_of_the_sweep(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
+    monkeypatch.setenv("WANDB_RUN_ID", "point1")
+    folders = [RunFolder(tmp_path / stage) for stage in ("first", "second")]
+    for folder, around in zip(folders, (outside_sweep(), nullcontext()), strict=True):
+        folder.path.mkdir()
+        with around:
+            run = WandbRun(folder, CONFIG, **OFFLINE)
+            run.log_metrics({"train/bpp": 1.0}, 1)
+            run.finalize("success")
+    found = [record.run for f in folders for record in segments(f)[0] if record.WhichOneof("record_type") == "run"]
+    assert [run.sweep_id for run in found] == ["", "sweep1"]
+    assert found[0].run_id != "point1" == found[1].run_id
+
+
 def test_no_login_is_one_clear_error(tmp_path, monkeypatch):
     def refuse(**_):
         raise wandb.errors.UsageError("No API key configured.\nUse `wandb login` to log in.")
@@ -166,6 +287,36 @@ def test_no_login_is_one_clear_error(tmp_path, monkeypatch):
     monkeypatch.setattr(wandb, "init", refuse)
     run = WandbRun(RunFolder(tmp_path), CONFIG, project="codec", offline=False)
     with pytest.raises(UserError, match="logger.wandb.offline=true") as error:
-        _ = run.experiment
+        start_loggers([run])
     assert "\n" not in str(error.value)
     assert not (tmp_path / "wandb_id").exists()
+
+
+def test_wandb_refuses_before_another_rank_is_started(tmp_path, monkeypatch):
+    """Where ranks are there already each tells how it ended, in 80 lines that bury the one."""
+
+    def refuse(**_):
+        raise wandb.errors.UsageError("No API key configured.")
+
+    class Trainer:
+        loggers = [WandbRun(RunFolder(tmp_path), CONFIG, project="codec", offline=False)]
+
+        def __getattr__(self, name):
+            raise AssertionError(f"{name} of the trainer was asked for")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    with pytest.raises(UserError, match="logger=wandb"):
+        Training(Trainer(), None, None, RunFolder(tmp_path), {"logger": {"wandb": {}}}).run(None)
+
+
+def test_a_run_that_is_under_way_goes_on_without_wandb(tmp_path, monkeypatch, capfd):
+    def refuse(**_):
+        raise wandb.errors.CommError("Run initialization has timed out after 90.0 sec.")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    (tmp_path / "wandb_id").write_text("abc")
+    run = WandbRun(RunFolder(tmp_path), CONFIG, project="codec", offline=False)
+    start_loggers([run])
+    run.log_metrics({"train/bpp": 1.0}, 1)
+    run.finalize("success")
+    assert has_failed(run) and capfd.readouterr().out.count("W&B takes nothing more") == 1

@@ -15,6 +15,7 @@ from codec.models.linear_start import quantisation_step, start_as_transform_code
 from codec.modules.rate_distortion import RateDistortionModule
 from codec.optim.schedules import Cosine, Milestones, Plateau, Schedule
 from codec.runs.tracking import MetricsCsv
+from codec.training.precision import cpu_multiplies_bf16
 from codec.types import CodecOutput, UserError
 from data.module import ImageDataModule
 from data.sources import Leaves, SkimagePhotographs
@@ -69,7 +70,7 @@ def fit(
         logger=[MetricsCsv(folder / "metrics.csv")], callbacks=[SaveCheckpoints(folder, every=5), *extra],
         **more,
     )  # fmt: skip
-    trainer.fit(module, data, ckpt_path=resume)
+    trainer.fit(module, data, ckpt_path=resume, weights_only=True)
     return module
 
 
@@ -184,7 +185,7 @@ def assert_bf16_follows_fp32(codec, crops):
     assert torch.cosine_similarity(gradient, low_gradient, dim=0) > 0.99
 
 
-needs_bf16 = pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this CPU does not multiply bf16")
+needs_bf16 = pytest.mark.skipif(not cpu_multiplies_bf16(), reason="this CPU does not multiply bf16")
 
 
 def photographic_crops(count, seed):

@@ -1,4 +1,4 @@
-"""What a training asks of its machine: memory that stays, cores that are free."""
+"""What a long run asks of its machine: memory that stays, cores that are free."""
 
 import ctypes
 import os
@@ -13,7 +13,8 @@ def keep_freed_memory() -> None:
     """Have the process reuse what it frees instead of giving it back to the system, where the C library is glibc.
 
     A feature map above 32 MiB is a mapping of its own, and each step would wait for the kernel to clear new pages for it:
-    SegPIC's step took 4 to 7 % longer on two cores. The peak of memory stays as it is.
+    SegPIC's step took 4 to 7 % longer on two cores; where the system is slow at that, as in virtual machines, a picture took
+    twice as long to code. The peak of memory stays as it is. For programs of our own, not where others import us.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

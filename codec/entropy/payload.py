@@ -1,0 +1,200 @@
+"""The two other ways over the latents: writing them to range-coded payloads, and reading them back.
+
+B pictures of one size, coded together, each with a payload of its own; C latent channels, h w height and width of the latent.
+"""
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from codec.entropy.coder import medians_beside
+from codec.entropy.density import FactorizedDensity
+from codec.entropy.gaussian import GaussianPrior
+from codec.entropy.stream import SymbolReader, SymbolWriter
+from codec.entropy.tables import Tables, scale_index
+from codec.types import UserError
+
+STRIP = 16
+"""Rows of a latent whose symbols follow one another in a payload, grouped by table: a part of the format.
+
+A picture of any size can be coded strip by strip in memory that does not grow with its height, and the order of its symbols
+does not depend on how much there is of it.
+"""
+
+
+class Payload(NamedTuple):
+    """One picture's symbols: range-coded, the CRC-32 of all of them, and their ideal bits at the tables by stream."""
+
+    content: bytes
+    symbols_crc: int
+    bits: dict[str, float]
+
+
+class _SymbolCoder:
+    """What writing and reading share: which table codes which symbol, and values from symbols.
+
+    tables: by the name of each factorized stream, and "gaussian" for all others; bounds: see scale_index.
+    """
+
+    def __init__(self, tables: dict[str, Tables], bounds: Tensor):
+        self._tables = tables
+        self._bounds = bounds
+
+    @staticmethod
+    def _channel_indices(batch: int, shape: tuple[int, ...]) -> np.ndarray:
+        """[B, C, ...]: the table of each symbol of a factorized stream, one a channel."""
+        channels = np.arange(shape[0], dtype=np.int16).reshape(-1, *[1] * (len(shape) - 1))
+        return np.broadcast_to(channels, (batch, *shape))
+
+    def _scale_indices(self, scales: Tensor) -> np.ndarray:
+        """[B, C, h, w]: the table of each symbol of these scales."""
+
+        def indices(part: Tensor) -> Tensor:
+            if not torch.isfinite(part).all():
+                raise UserError("the codec's scales are not finite; expected finite weights; the bundle was trained badly")
+            return scale_index(part, self._bounds)
+
+        return _in_pieces(indices, torch.int16, scales)
+
+    @staticmethod
+    def _values(symbols: np.ndarray, centre: Tensor | None, like: Tensor) -> Tensor:
+        values = torch.from_numpy(symbols).to(like)
+        return values if centre is None else values.add_(centre)
+
+
+def _in_pieces(function: Callable[..., Tensor], dtype: torch.dtype, *maps: Tensor) -> np.ndarray:
+    """What a function gives for each number of maps, on the CPU.
+
+    Strip by strip where they have rows: what lies between takes up to 45 bytes for each.
+    """
+    result = torch.empty(maps[0].shape, dtype=dtype)
+    if result.ndim != 4:
+        return result.copy_(function(*maps)).numpy()
+    for pieces in zip(result.split(STRIP, 2), *(x.split(STRIP, 2) for x in maps), strict=True):
+        pieces[0].copy_(function(*pieces[1:]))
+    return result.numpy()
+
+
+def strips(symbols: np.ndarray) -> Iterator[Any]:
+    """The place of each strip of rows in symbols [C, h, w]; of other shapes all is one strip."""
+    if symbols.ndim != 3:
+        yield ...
+        return
+    for top in range(0, symbols.shape[1], STRIP):
+        yield np.s_[:, top : top + STRIP]
+
+
+def _crc(symbols: np.ndarray, before: int) -> int:
+    return zlib.crc32(np.ascontiguousarray(symbols, dtype="<i4").tobytes(), before)
+
+
+class StreamWriter(_SymbolCoder):
+    """Rounds the latents of some pictures of one size, and keeps their symbols until finish() codes them.
+
+    That takes no network, so a thread may do it while the networks work on the next pictures.
+    """
+
+    def __init__(self, tables: dict[str, Tables], bounds: Tensor):
+        super().__init__(tables, bounds)
+        self._kept: list[tuple[str, np.ndarray, np.ndarray, Tables]] = []
+
+    def _keep(self, name: str, y: Tensor, centre: Tensor | None, indices: np.ndarray, tables: Tables) -> np.ndarray:
+        """The symbols of y [B, C, h, w] about its centre (None: zero), coded by the tables of indices [B, C, h, w]."""
+
+        def symbols_of(part: Tensor, its_centre: Tensor | None = None) -> Tensor:
+            symbols = torch.round((part if its_centre is None else part - its_centre).double())
+            if not (symbols.abs() < 2**31).all():  # false for NaN too
+                raise UserError(
+                    f"stream {name} holds a value that is not finite or beyond 32-bit integers; expected latents of a "
+                    "trained codec; check the picture and the codec"
+                )
+            return symbols
+
+        maps = [y] if centre is None else [y, centre.expand_as(y)]
+        symbols = _in_pieces(symbols_of, torch.int32, *maps)
+        self._kept.append((name, symbols, indices, tables))
+        return symbols
+
+    def factorized(
+        self,
+        name: str,
+        z: Tensor | None,
+        shape: tuple[int, ...],
+        density: FactorizedDensity,
+        present: Tensor | None = None,
+    ) -> Tensor:
+        assert z is not None and tuple(z.shape[1:]) == shape and present is None
+        medians = medians_beside(density, shape).to(z)
+        symbols = self._keep(name, z, medians, self._channel_indices(len(z), shape), self._tables[name])
+        return self._values(symbols, medians, z)
+
+    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior) -> Tensor:
+        assert y is not None
+        indices = self._scale_indices(scales)
+        symbols = self._keep(name, y, means, indices, self._tables["gaussian"])
+        return self._values(symbols, means, scales)
+
+    def finish(self) -> list[Payload]:
+        """The payload of each picture."""
+        return [self._payload(number) for number in range(len(self._kept[0][1]))]
+
+    def _payload(self, number: int) -> Payload:
+        writer, crc, bits = SymbolWriter(), 0, {name: 0.0 for name, *_ in self._kept}
+        for name, symbols, indices, tables in self._kept:
+            for place in strips(symbols[number]):
+                part = symbols[number][place].ravel()
+                bits[name] += writer.write(part, indices[number][place].ravel(), tables)
+                crc = _crc(part, crc)
+        return Payload(writer.finish(), crc, bits)
+
+
+class StreamReader(_SymbolCoder):
+    """Takes the symbols of some pictures of one size back, each from its payload.
+
+    symbols_crcs: the CRC-32 of the symbols of each, so far.
+    """
+
+    def __init__(self, payloads: Sequence[bytes], tables: dict[str, Tables], bounds: Tensor):
+        super().__init__(tables, bounds)
+        self._readers = [SymbolReader(payload) for payload in payloads]
+        self.symbols_crcs = [0] * len(payloads)
+
+    def _read(self, indices: np.ndarray, tables: Tables) -> np.ndarray:
+        """The next symbols, by the tables of indices [B, C, h, w] and in that shape."""
+        symbols = torch.empty(indices.shape, dtype=torch.int32).numpy()
+        for number, (reader, its_indices, its_symbols) in enumerate(zip(self._readers, indices, symbols, strict=True)):
+            for place in strips(its_indices):
+                part = reader.read(its_indices[place].ravel(), tables)
+                self.symbols_crcs[number] = _crc(part, self.symbols_crcs[number])
+                its_symbols[place] = part.reshape(its_symbols[place].shape)
+        return symbols
+
+    def factorized(
+        self,
+        name: str,
+        z: Tensor | None,
+        shape: tuple[int, ...],
+        density: FactorizedDensity,
+        present: Tensor | None = None,
+    ) -> Tensor:
+        assert z is None and present is None
+        tables = self._tables[name]
+        for reader in self._readers:  # before memory is taken for what the payload cannot hold
+            reader.expect(float(tables.least_bits().sum()) * float(np.prod(shape[1:], dtype=np.float64)))
+        symbols = self._read(self._channel_indices(len(self._readers), shape), tables)
+        medians = medians_beside(density, shape)
+        return self._values(symbols, medians, medians)
+
+    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior) -> Tensor:
+        assert y is None
+        symbols = self._read(self._scale_indices(scales), self._tables["gaussian"])
+        return self._values(symbols, means, scales)
+
+    def finish(self) -> None:
+        """Raises UserError where a payload holds more than was read."""
+        for reader in self._readers:
+            reader.finish()

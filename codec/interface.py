@@ -1,0 +1,146 @@
+"""What `import codec` gives to a program: a codec that takes pictures as programs have them.
+
+H W height and width of the picture, h w height and width of the latent, M latent channels.
+"""
+
+import os
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from codec.entropy.coder import Recorder
+from codec.files.bundle import SHIPPED, float_model, load_bundle, save_bundle
+from codec.files.coding import analyse, chosen_grid, decode, encode, reconstruct
+from codec.files.devices import chosen_device, on_device
+from codec.files.loaded import Bundle
+from codec.files.memory import allowed_memory, memory_for_networks
+from codec.layers.regions import Grid
+from codec.layers.strips import allowing
+from codec.models import Codec
+from codec.types import UserError, read_size
+from data.images import as_tensor, eight_bit_rgb
+
+Picture = Image.Image | np.ndarray | Tensor
+EXPECTED = "expected a PIL image, a uint8 array [H, W, 3] or a uint8 tensor [3, H, W]"
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What a codec makes of one picture; all tensors float32 on the CPU but for the reconstruction.
+
+    y: [M, h, w], the latent before it is rounded (SegPIC: what its first transform gives, [N, H/4, W/4]). values: what the
+    decoder has of each stream, y_hat as values["y"]. scales, means: of the streams that are coded by Gaussians; means are
+    missing where they are zero. bits: of each stream at each position, summed over channels, [h, w] at the stream's own
+    resolution: -log2 of the likelihood. reconstruction: uint8 [3, H, W].
+    """
+
+    y: Tensor
+    values: dict[str, Tensor]
+    scales: dict[str, Tensor]
+    means: dict[str, Tensor]
+    bits: dict[str, Tensor]
+    reconstruction: Tensor
+
+
+class PictureCodec:
+    """A codec that codes: of a bundle, on a device. Made by codec.load.
+
+    bundle: what the bundle holds, its header among it.
+    """
+
+    def __init__(self, bundle: Bundle):
+        self.bundle = bundle
+
+    def __repr__(self) -> str:
+        header = self.bundle.header
+        return f"<codec {header['model']} {header['arguments']}, bundle {self.bundle.fingerprint.hex()}, {self.bundle.device}>"
+
+    def compress(self, picture: Picture, grid: tuple[int, int] | None = None) -> bytes:
+        """The content of the picture's .lic file.
+
+        picture: a PIL image (turned as its EXIF says, in sRGB by its profile, alpha over white), uint8 [H, W, 3] or uint8
+            tensor [3, H, W].
+        grid: rows and columns of the regions of a codec that adapts to them, if not its own.
+        Raises UserError for what is no such picture, or too large.
+        """
+        return encode(self.bundle, as_image(picture), None if grid is None else Grid(*grid)).file
+
+    def decompress(self, data: bytes) -> Image.Image:
+        """The picture in the content of a .lic file.
+
+        Raises UserError for anything but an intact file of this very codec.
+        """
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise UserError(f"{type(data).__name__} to decompress; expected bytes, the content of a .lic file; read it first")
+        return Image.fromarray(decode(self.bundle, bytes(data)).permute(1, 2, 0).contiguous().numpy())
+
+    @torch.inference_mode()
+    def analyse(self, picture: Picture, grid: tuple[int, int] | None = None) -> Analysis:
+        """Latents, what predicts them, their bits and the reconstruction; picture, grid and errors as of compress."""
+        image = as_image(picture)
+        height, width = image.shape[1:]
+        adapted_to = chosen_grid(self.bundle, None if grid is None else Grid(*grid))
+        size, recorder = self.bundle.model.latent_size(height, width), Recorder()
+        with allowing(memory_for_networks(self.bundle, height, width)):
+            y = analyse(self.bundle, image[None])
+            latents = self.bundle.model.code_latents(recorder, y, size, adapted_to)
+        x_hat = reconstruct(self.bundle, latents, height, width)
+        values, scales, means = (
+            {name: tensor[0].cpu() for name, tensor in of_kind.items()}
+            for of_kind in (recorder.values, recorder.scales, recorder.means)
+        )
+        bits = {name: -torch.log2(p[0].double()).sum(0).float().cpu() for name, p in recorder.likelihoods.items()}
+        return Analysis(y[0].cpu(), values, scales, means, bits, x_hat)
+
+    @cached_property
+    def model(self) -> Codec:
+        """A network with the bundle's weights, float32, with gradients, for a training loop of one's own; coding keeps its own.
+
+        model(x, noise) of x [B, 3, H, W] in [0, 1] gives a codec.types.CodecOutput; codec.save makes a bundle of it again.
+        """
+        return float_model(self.bundle).to(self.bundle.device)
+
+
+def as_image(picture: Picture) -> Tensor:
+    """The picture as uint8 [3, H, W]; UserError for what is none."""
+    if isinstance(picture, Image.Image):
+        try:
+            pixels = as_tensor(eight_bit_rgb(picture))
+        except UserError as error:
+            raise UserError(f"the picture {error}") from None
+    elif isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+            raise UserError(f"an array {picture.dtype} {list(picture.shape)} for a picture; {EXPECTED}; convert it")
+        pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
+    elif isinstance(picture, Tensor):
+        if picture.dtype != torch.uint8 or picture.ndim != 3 or picture.size(0) != 3:
+            dtype = str(picture.dtype).removeprefix("torch.")
+            raise UserError(f"a tensor {dtype} {list(picture.shape)} for a picture; {EXPECTED}; convert it")
+        pixels = picture
+    else:
+        text = ", such as Image.open(path)" if isinstance(picture, (str, os.PathLike)) else ""
+        raise UserError(f"{type(picture).__name__} for a picture; {EXPECTED}{text}; convert it")
+    if not pixels.numel():
+        raise UserError(f"a picture of {pixels.size(2)}x{pixels.size(1)}; expected at least one pixel")
+    return pixels.contiguous()
+
+
+def load_codec(bundle: str | os.PathLike[str] | None, device: str, max_memory: int | str | None) -> PictureCodec:
+    """See codec.load."""
+    loaded = on_device(load_bundle(SHIPPED if bundle is None else Path(bundle)), chosen_device(device))
+    if max_memory is None:
+        return PictureCodec(loaded)
+    return PictureCodec(replace(loaded, memory=allowed_memory(read_size(max_memory), loaded.device)))
+
+
+def save_codec(model: nn.Module, path: str | os.PathLike[str], facts: dict[str, Any]) -> None:
+    """See codec.save."""
+    if not isinstance(model, Codec):
+        raise UserError(f"{type(model).__name__} to save; expected a network of codec.models, such as codec.load().model")
+    save_bundle(Path(path), model, facts, half=False)

@@ -1,0 +1,47 @@
+"""The folder of a sweep: which runs its points are, for whoever sees the folder."""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from codec.runs.point import Point
+
+
+class Listed(NamedTuple):
+    """A point as its sweep lists it: its number from 1, its λ as text, the folder of its run."""
+
+    number: int
+    lmbda: str
+    folder: Path
+
+
+class SweepFolder:
+    """A folder with `points.jsonl`, a line a point in their order; points are only ever added."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.list = path / "points.jsonl"
+        self.plot = path / "rd.png"
+
+    def add(self, points: Iterable[Point]) -> None:
+        """List points, each run once, by as many processes as want to."""
+        known = {listed.folder for listed in self.points()}
+        self.path.mkdir(parents=True, exist_ok=True)
+        with self.list.open("a") as file:
+            for point in points:
+                folder = os.path.relpath(point.folder.absolute(), self.path.absolute())  # wherever the disk is mounted
+                if self._at(folder) not in known:
+                    file.write(json.dumps({"point": point.number, "lmbda": point.lmbda, "folder": folder}) + "\n")
+
+    def points(self) -> list[Listed]:
+        """The points by their numbers, each run once; none where there is no sweep."""
+        if not self.list.exists():
+            return []
+        rows = map(json.loads, self.list.read_text().splitlines())
+        listed = [Listed(row["point"], row["lmbda"], self._at(row["folder"])) for row in rows]
+        return sorted({one.folder: one for one in reversed(listed)}.values())
+
+    def _at(self, folder: str) -> Path:
+        return Path(os.path.normpath(self.path / folder))

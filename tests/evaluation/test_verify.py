@@ -1,0 +1,105 @@
+"""What `codec verify` says of results: nothing of true ones, and of others what is not as they say."""
+
+import json
+
+import pytest
+import torch
+from conftest import codec, live_codec, picture
+from PIL import Image
+from torchvision.io import write_png
+
+from codec.cli import main
+from codec.evaluation.measure import evaluate
+from codec.evaluation.results import Results
+from codec.files.bundle import save_bundle
+from data.testsets import folder
+
+
+@pytest.fixture
+def measured(tmp_path):
+    """The results of a codec on a folder of two pictures, as of a run: its bundle is above them."""
+    pictures = tmp_path / "mine"
+    pictures.mkdir()
+    for number in range(2):
+        write_png(picture(64, 72, number), str(pictures / f"{number}.png"))
+    save_bundle(tmp_path / "codec.safetensors", live_codec("mean_scale"), {}, half=True)
+    results = tmp_path / "results" / "mine"
+    evaluate(tmp_path / "codec.safetensors", folder(pictures), results).write(results)
+    return results.with_suffix(".json")
+
+
+def verify(results, capsys):
+    """What the command says in lines, and its exit status."""
+    capsys.readouterr()
+    status = main(["verify", str(results), "--pictures", str(results.parents[1] / "mine")])
+    said = capsys.readouterr()
+    return status, (said.out + said.err).splitlines()
+
+
+def test_results_of_another_process_are_accepted(measured):
+    done = codec("verify", str(measured), "--pictures", str(measured.parents[1] / "mine"))
+    assert done.returncode == 0 and done.stdout == f"{measured}: 2 pictures decoded and measured again, nothing differs\n"
+
+
+def test_a_changed_byte_is_that_of_its_picture(measured, capsys):
+    path = measured.with_suffix("") / "1.lic"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert verify(measured, capsys) == (1, [f"1: {path} has other bytes than were measured"])
+    path.unlink()
+    assert verify(measured, capsys) == (1, [f"1: no file at {path}"])
+
+
+def test_a_changed_pixel_is_that_of_its_picture(measured, capsys):
+    path = measured.parents[1] / "mine" / "0.png"
+    with Image.open(path) as image:
+        image.putpixel((5, 6), (1, 2, 3))
+        image.save(path)
+    assert verify(measured, capsys) == (1, ["0: other pixels than were measured"])
+
+
+def test_the_same_pixels_in_another_file_are_the_same_picture(measured, capsys):
+    path = measured.parents[1] / "mine" / "0.png"
+    with Image.open(path) as image:
+        image.save(path, compress_level=0)
+    assert verify(measured, capsys)[0] == 0
+
+
+def test_another_bundle_is_said(measured, capsys):
+    bundle = measured.parents[1] / "codec.safetensors"
+    torch.manual_seed(1)
+    save_bundle(bundle, live_codec("mean_scale", seed=1), {}, half=True)
+    status, (line,) = verify(measured, capsys)
+    assert status == 1 and line.startswith(f"{bundle}: its fingerprint is ")
+    data = bytearray(bundle.read_bytes())
+    data[-1] ^= 1
+    bundle.write_bytes(data)
+    status, (line,) = verify(measured, capsys)
+    assert status == 2 and line.startswith(f"codec: {bundle}")
+
+
+@pytest.mark.parametrize("quantity, less", [("psnr", 0.02), ("file_bpp", 1e-6)])
+def test_figures_that_the_files_do_not_give_are_said(measured, capsys, quantity, less):
+    document = json.loads(measured.read_text())
+    document["points"][0]["images"][1][quantity] -= less
+    measured.write_text(json.dumps(document))
+    status, (line,) = verify(measured, capsys)
+    assert status == 1 and line.startswith("1: ") and "the results say" in line
+
+
+def test_pictures_that_are_missing_or_new_are_named(measured, capsys):
+    pictures = measured.parents[1] / "mine"
+    (pictures / "0.png").rename(pictures / "new.png")
+    assert verify(measured, capsys) == (1, ["new: the results have no such picture", "0: no such picture in mine"])
+
+
+def test_results_without_hashes_are_refused(measured, capsys):
+    Results("JPEG", "", "mine", []).write(measured.with_suffix(""))
+    status, (line,) = verify(measured, capsys)
+    assert status == 2 and "without hashes of what they were measured on" in line
+
+
+def test_a_set_of_ones_own_wants_to_be_told_its_place(measured, capsys):
+    assert main(["verify", str(measured)]) == 2
+    assert "the pictures of mine, a set of your own" in capsys.readouterr().err

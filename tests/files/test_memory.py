@@ -1,0 +1,139 @@
+"""Pictures of any size: the same files in the memory that is allowed, and a refusal before any is taken."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from conftest import ALL_NAMES, MODEL_NAMES, picture
+
+from codec.files import memory
+from codec.files.bundle import load_bundle
+from codec.files.coding import decode_latents, encode, reconstruct
+from codec.files.container import read_container
+from codec.files.loaded import CPU
+from codec.files.memory import Memory, allowed_memory, memory_for_networks
+from codec.layers.strips import Strips
+from codec.types import UserError, read_size
+
+pytestmark = pytest.mark.usefixtures("on_one_thread")
+
+
+@pytest.fixture(scope="module")
+def bundles(live_bundles):
+    return {name: load_bundle(path) for name, path in live_bundles.items()}
+
+
+def in_least_memory(bundle, height, width):
+    """The bundle with as little memory as such a picture can be coded in."""
+    high, wide = (side * bundle.model.latent_stride for side in bundle.model.latent_size(height, width))
+    return replace(bundle, memory=Memory(bundle.needs.least(1, high, wide), 0, asked=True))
+
+
+@pytest.fixture
+def cuts(monkeypatch):
+    """Into how many strips each function was cut."""
+    numbers = []
+    parts = Strips.parts
+
+    def counted(self, strips, *maps, **others):
+        numbers.append(len(strips))
+        return parts(self, strips, *maps, **others)
+
+    monkeypatch.setattr(Strips, "parts", counted)
+    return numbers
+
+
+@pytest.mark.parametrize("name", ALL_NAMES)
+@pytest.mark.parametrize("height, width", [(700, 90), (70, 1000)])
+def test_the_file_of_strips_is_the_file_of_the_whole(bundles, cuts, name, height, width):
+    """But for float rounding, of which a symbol may turn where a network's floats depend on sizes."""
+    bundle, image = bundles[name], picture(height, width)
+    small = in_least_memory(bundle, height, width)
+    whole = encode(bundle, image)
+    assert max(cuts) == 1
+    cuts.clear()
+    strips = encode(small, image)
+    assert max(cuts) > 3
+    if name in MODEL_NAMES:
+        assert strips.y.equal(whole.y) and strips.file == whole.file
+    else:
+        assert (strips.y - whole.y).abs().max() < 1e-5 * whole.y.std()
+        assert abs(len(strips.file) - len(whole.file)) <= 0.01 * len(whole.file)
+        turned = strips.latents.y_hat != whole.latents.y_hat
+        assert read_container(strips.file).symbols_crc == read_container(whole.file).symbols_crc or turned.float().mean() < 0.1
+
+
+@pytest.mark.parametrize("name", ALL_NAMES)
+@pytest.mark.parametrize("height, width", [(700, 90), (70, 1000)])
+def test_a_file_decodes_to_the_same_latents_in_strips_and_to_the_same_picture_but_for_rounding(bundles, name, height, width):
+    bundle, image = bundles[name], picture(height, width)
+    small, whole = in_least_memory(bundle, height, width), encode(bundle, image)
+    latents, *size = decode_latents(small, whole.file)
+    assert latents.equal(whole.latents) and size == [height, width]
+    pictures = [reconstruct(codec, latents, height, width).int() for codec in (small, bundle)]
+    assert pictures[0].shape == (3, height, width)
+    assert (pictures[0] - pictures[1]).abs().max() <= 1 and (pictures[0] != pictures[1]).float().mean() < 1e-3
+
+
+@pytest.mark.parametrize("name", ALL_NAMES)
+def test_memory_that_is_told_for_networks_grows_with_the_picture_and_what_is_least_more_slowly(bundles, name):
+    needs = bundles[name].needs
+    assert 3 < needs.kept < 200
+    square, four = needs.least(1, 4096, 4096), needs.least(1, 8192, 8192)
+    assert 2 < four / square <= 4.01
+    assert needs.least(2, 4096, 4096) == pytest.approx(2 * square)
+    assert needs.least(1, 65536, 256) < square
+
+
+def test_a_picture_that_memory_does_not_hold_is_refused_before_it_is_coded(bundles, monkeypatch):
+    bundle = bundles["hyperprior"]
+    monkeypatch.setattr(memory, "free_memory", lambda device: 2**20)
+    with pytest.raises(UserError, match="GiB are free"):
+        encode(bundle, torch.zeros(1, dtype=torch.uint8).expand(3, 1024, 1025))
+    encode(bundle, picture(8, 8))  # for which there is enough, whatever it takes
+
+
+def test_what_is_allowed_is_told_in_what_the_user_may_say(bundles):
+    limited = replace(bundles["mean_scale"], memory=Memory(2**21, 2**20, asked=True))
+    with pytest.raises(UserError, match=r"a picture of 1000x1000 takes .* at least, and .* allowed; say --max-memory \d+M"):
+        memory_for_networks(limited, 1000, 1000)
+
+
+def test_what_a_process_has_already_counts():
+    asked = allowed_memory(2**40, CPU)
+    assert asked is not None and asked.limit == 2**40 and asked.taken >= 0
+    assert asked.share(2).limit - asked.taken == (2**40 - asked.taken) / 2
+    default = allowed_memory(None, CPU)
+    assert default is None or (not default.asked and default.limit > default.taken)
+
+
+@pytest.mark.parametrize(
+    "text, size", [("3G", 3 * 2**30), ("800M", 800 * 2**20), ("1.5GiB", 3 * 2**29), ("2kb", 2048), ("17", 17), (17, 17)]
+)
+def test_amounts_of_memory(text, size):
+    assert read_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "G", "-1G", "3X", "1e9", "3 G G", "9" * 5000, True, None])
+def test_what_is_no_amount_of_memory_is_one_line(text):
+    with pytest.raises(UserError, match="such as 3G"):
+        read_size(text)
+
+
+def test_what_a_job_or_a_container_may_take_counts(tmp_path):
+    """Of each control group the process is in; what it keeps of files does not count as taken."""
+    job = tmp_path / "slurm" / "job_1"
+    job.mkdir(parents=True)
+    (job / "memory.max").write_text("5000\n")
+    (job / "memory.stat").write_text("anon 1500\nfile 3000\ninactive_anon 7\n")
+    (job.parent / "memory.max").write_text("max\n")
+    (job.parent / "memory.stat").write_text("anon 9\n")
+    (tmp_path / "memory.max").write_text("4000\n")
+    (tmp_path / "memory.stat").write_text("anon 2500\n")
+    (tmp_path / "own").write_text("1:name=systemd:/other\n0::/slurm/job_1\n")
+    assert memory._left_by_groups(tmp_path, tmp_path / "own") == [3500, 1500]
+    (tmp_path / "own").write_text("0::/\n")
+    assert memory._left_by_groups(tmp_path, tmp_path / "own") == [1500]
+    assert memory._left_by_groups(tmp_path, tmp_path / "none") == []
+    free = memory.free_memory(CPU)
+    assert free is None or 2**20 < free < 2**50
