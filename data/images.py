@@ -138,6 +138,7 @@ def remarks(image: Image.Image) -> tuple[str, ...]:
 
 def as_tensor(image: Image.Image) -> Tensor:
     """uint8 [3, H, W] of RGB; band by band, since Pillow's own way to NumPy takes three copies."""
+    image.load()  # which turns a TIFF: its sides are known only then
     pixels = torch.empty(3, image.height, image.width, dtype=torch.uint8)
     for first in range(0, image.height, BAND):
         last = min(first + BAND, image.height)

@@ -126,7 +126,10 @@ def test_a_kill_loses_no_map_that_was_finished(root, straight, tmp_path):
     source = Stripes(tmp_path, seconds=0.05)
     run = multiprocessing.get_context("fork").Process(target=make_maps, args=(source, root, NAMES), kwargs={"processes": 4})
     run.start()
-    while not num_recorded(tmp_path):
+    while not (tmp_path / "manifest.jsonl").is_file() or not all(
+        name in (tmp_path / "manifest.jsonl").read_text()
+        for name in NAMES[:4]  # the first of each process: all are started
+    ):
         time.sleep(0.002)
     assert run.pid is not None
     os.kill(run.pid, signal.SIGSTOP)
