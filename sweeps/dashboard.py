@@ -16,7 +16,7 @@ import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 from wandb_workspaces.expr import And, Config, Metric
 
-from codec.metrics.published import published_curves
+from codec.metrics.published import published
 
 MODELS = ("factorized", "hyperprior", "mean_scale", "hific", "wacnn", "segpic")  # as conf/model names them
 LPIPS = "lpips_alex"  # as the loss of conf/loss/perceptual.yaml is called in a log
@@ -129,14 +129,16 @@ def report(entity: str | None, project: str | None, dataset: str, lpips: str = L
 def upload_published(entity: str | None, project: str, dataset: str) -> int:
     """Make a run of job type `published` of each published point on the set, or find it again; how many there are."""
     count = 0
-    for name, curve in published_curves(dataset).items():
-        for bpp, psnr in curve:
-            of_point = hashlib.sha256(f"{dataset} {name} {bpp}".encode()).hexdigest()[:12]
+    for name, entry in published(dataset).items():
+        for point in entry.points:
+            of_point = hashlib.sha256(f"{dataset} {name} {point['bpp']}".encode()).hexdigest()[:12]
             with wandb.init(
-                entity=entity, project=project, id=f"published-{of_point}", resume="allow", name=f"{name}, {bpp:.3f} bpp",
-                group=name, job_type="published", tags=["published", dataset], config={"model": {"name": name}},
+                entity=entity, project=project, id=f"published-{of_point}", resume="allow",
+                name=f"{name}, {point['bpp']:.3f} bpp", group=name, job_type="published", tags=["published", dataset],
+                config={"model": {"name": name}, "source": entry.source},
             ) as run:  # fmt: skip
-                run.summary.update({f"test/{dataset}/file_bpp": bpp, f"test/{dataset}/psnr": psnr})
+                named = {"file_bpp" if quantity == "bpp" else quantity: value for quantity, value in point.items()}
+                run.summary.update({f"test/{dataset}/{quantity}": value for quantity, value in named.items()})
             count += 1
     return count
 

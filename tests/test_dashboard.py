@@ -3,6 +3,7 @@
 import importlib.util
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from tiny_second_stage import SECOND_STAGE, save_first_stage
 from wandb_file import history_rows, read_records
 
 from codec.cli import main
-from codec.metrics.published import published_curves
+from codec.metrics.published import published
 from codec.models import MODELS
 
 KEYS = ("xAxis", "yAxis", "metrics", "mediaKeys")
@@ -87,8 +88,10 @@ def test_the_report_has_a_set_of_runs_for_each_model_and_one_for_what_was_publis
 def test_published_points_are_runs_of_a_type_of_their_own(dashboard, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
-    curves = {name: curve[:1] for name, curve in list(published_curves("kodak").items())[:2]}
-    monkeypatch.setattr(dashboard, "published_curves", lambda dataset: curves)
+    entries = {
+        name: replace(published("kodak")[name], points=published("kodak")[name].points[:1]) for name in ("SegPIC", "HiFiC")
+    }
+    monkeypatch.setattr(dashboard, "published", lambda dataset: entries)
     assert [dashboard.upload_published(None, "codec", "kodak") for _ in range(2)] == [2, 2]
     found: dict[str, tuple[str, dict[str, float]]] = {}
     for path in tmp_path.glob("wandb/offline-run-*/*.wandb"):
@@ -99,5 +102,10 @@ def test_published_points_are_runs_of_a_type_of_their_own(dashboard, tmp_path, m
         items = [(item.key or item.nested_key[0], json.loads(item.value_json)) for update in summary for item in update.update]
         values = {name: value for name, value in items if name.startswith("test/")}
         assert found.setdefault(run.run_id, (run.run_group, values)) == (run.run_group, values)  # again: the same
-    expected = [(name, {"test/kodak/file_bpp": bpp, "test/kodak/psnr": psnr}) for name, ((bpp, psnr),) in curves.items()]
+    expected = []
+    for name, entry in entries.items():
+        (point,) = entry.points
+        names = {quantity: "file_bpp" if quantity == "bpp" else quantity for quantity in point}
+        expected.append((name, {f"test/kodak/{names[quantity]}": value for quantity, value in point.items()}))
+    assert "test/kodak/lpips" in expected[1][1]
     assert sorted(found.values(), key=str) == sorted(expected, key=str)
