@@ -9,12 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, TINY
+from conftest import REPOSITORY, TINY, codec
 
 from codec.cli import main
 from codec.config.command_line import parse_words
 from codec.config.compose import configurations
 from codec.config.sweep import is_needed, points_of, sweep_folder
+from codec.runs.folder import RunFolder
 from codec.runs.state import RunState, read_state, write_state
 from codec.runs.sweep_folder import SweepFolder
 
@@ -105,6 +106,20 @@ def test_a_sweep_twice_at_once_stopped_and_asked_again_trains_each_step_once(tmp
     print(f"asked again, with nothing left to do: {time.monotonic() - begun:.0f} s")
     assert main(["status", str(sweep.path)]) == 0
     assert rows(capsys.readouterr().out) == rows(output)
+
+
+@pytest.mark.minutes
+def test_joblib_launches_points_as_well(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    words = ["steps=2", "model.lmbda=0.03,0.01", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    done = codec("train", "-m", *TINY, *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (listed,) = tmp_path.glob("runs/quickstart/sweep_*/points.jsonl")
+    sweep = SweepFolder(listed.parent)
+    assert [point.lmbda for point in sweep.points()] == ["0.03", "0.01"] and sweep.plot.exists()
+    assert all(RunFolder(point.folder).finished for point in sweep.points())
+    again = codec("train", "-m", *TINY, *words, cwd=tmp_path)
+    assert again.returncode == 0 and "step 1" not in again.stdout
 
 
 def asked(*words):
