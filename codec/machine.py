@@ -7,6 +7,7 @@ import sys
 import torch
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
+MOST_MAPPINGS, TRIMMED = 2**16, 2**17  # what glibc begins with: mappings, and free bytes at the end that go back
 
 
 def keep_freed_memory() -> None:
@@ -16,10 +17,25 @@ def keep_freed_memory() -> None:
     SegPIC's step took 4 to 7 % longer on two cores; where the system is slow at that, as in virtual machines, a picture took
     twice as long to code. The peak of memory stays as it is. For programs of our own, not where others import us.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(M_MMAP_MAX, 0)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    if (libc := _glibc()) is not None:
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def give_back_freed_memory() -> None:
+    """Have the process give back what it frees, and has freed: where it may take only so much.
+
+    What is kept lies in pieces. WACNN's coding of 4 megapixels took 4.24 GiB of 4 allowed with it, and 3.53 without.
+    """
+    if (libc := _glibc()) is not None:
+        libc.mallopt(M_MMAP_MAX, MOST_MAPPINGS)
+        libc.mallopt(M_TRIM_THRESHOLD, TRIMMED)
+        libc.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
 
 
 def told_load() -> str | None:

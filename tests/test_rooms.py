@@ -34,7 +34,7 @@ MAY_IMPORT = {
         "codec.types", "codec.machine", "codec.saved_tensors", "codec.files", "codec.models", "codec.losses", "codec.optim",
         "codec.modules", "codec.runs", "codec.callbacks", "data",
     ],
-    "codec.evaluation": ["codec.types", "codec.atomic", "codec.files", "codec.metrics", "data"],
+    "codec.evaluation": ["codec.types", "codec.atomic", "codec.machine", "codec.files", "codec.metrics", "data"],
     "codec.report": ["codec.types", "codec.files", "codec.metrics", "codec.runs", "codec.evaluation", "data"],
     "codec.benchmark": [
         "codec.types", "codec.machine", "codec.layers", "codec.entropy", "codec.models", "codec.files", "codec.losses",

@@ -20,6 +20,7 @@ from codec.files.coding import Encoded, decode_latents, encode, estimated_bits, 
 from codec.files.devices import chosen_device, device_name, on_device
 from codec.files.loaded import CPU, Bundle
 from codec.files.memory import allowed_memory
+from codec.machine import give_back_freed_memory
 from codec.metrics.distribution import PatchFeatures
 from codec.metrics.quality import finite, ms_ssim_db, psnr
 from codec.types import UserError, read_size
@@ -77,6 +78,7 @@ def evaluate(
     """
     encoder, decoder = (on_device(load_bundle(bundle), device) for _ in range(2))
     if max_memory is not None:
+        give_back_freed_memory()
         memory = allowed_memory(max_memory, device)
         encoder, decoder = replace(encoder, memory=memory), replace(decoder, memory=memory)
     codecs = _Codecs(encoder, decoder, in_floats(encoder))

@@ -1,10 +1,13 @@
 """Pictures of any size: the same files in the memory that is allowed, and a refusal before any is taken."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
 from conftest import ALL_NAMES, MODEL_NAMES, picture
+from PIL import Image
 
 from codec.files import memory
 from codec.files.bundle import load_bundle
@@ -137,3 +140,31 @@ def test_what_a_job_or_a_container_may_take_counts(tmp_path):
     assert memory._left_by_groups(tmp_path, tmp_path / "none") == []
     free = memory.free_memory(CPU)
     assert free is None or 2**20 < free < 2**50
+
+
+PEAK = """
+import resource, sys
+from codec.cli import main
+status = main(sys.argv[1:])
+print(1024 * max(resource.getrusage(whose).ru_maxrss for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+sys.exit(status)
+"""
+
+
+def peak_of(*words):
+    """Bytes of memory that a command has at most."""
+    done = subprocess.run([sys.executable, "-c", PEAK, *map(str, words)], capture_output=True, text=True, check=True)
+    return int(done.stdout.split()[-1])
+
+
+def test_a_command_takes_what_it_may_and_writes_what_it_writes_with_more(tmp_path):
+    """By the peak that the system saw, of a picture for which the whole takes twice as much beside the imports."""
+    small, large = tmp_path / "small.png", tmp_path / "large.png"
+    for path, side in ((small, 64), (large, 1792)):
+        Image.fromarray(picture(side, side).permute(1, 2, 0).numpy()).save(path, compress_level=1)
+    allowed = peak_of("compress", small, tmp_path / "small.lic") + 2**27
+    whole, strips = tmp_path / "whole.lic", tmp_path / "strips.lic"
+    assert peak_of("compress", large, whole) > allowed
+    assert peak_of("compress", large, strips, f"--max-memory={allowed >> 20}M") <= allowed
+    assert strips.read_bytes() == whole.read_bytes()
+    assert peak_of("decompress", whole, tmp_path / "again.png", f"--max-memory={allowed >> 20}M") <= allowed
