@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
+from pytorch_msssim import ms_ssim as pytorch_ms_ssim
 
-from codec.metrics.quality import MIN_MS_SSIM_SIDE, finite, ms_ssim, ms_ssim_db, psnr
+from codec.metrics.quality import BAND, MIN_MS_SSIM_SIDE, TAPS, finite, ms_ssim, ms_ssim_db, psnr
 
 
 def picture(height: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -49,6 +50,17 @@ def test_ms_ssim_needs_161_pixels():
         value = ms_ssim(image, image)
         assert (value is not None) == computed
         assert value is None or value == pytest.approx(1)
+
+
+@pytest.mark.parametrize("height, width", [(BAND + TAPS - 1, 170), (1171, 163), (2 * BAND + 1, 161), (176, 1201)])
+def test_ms_ssim_is_pytorch_msssims_however_many_bands_a_picture_has(height, width):
+    smooth = torch.nn.functional.interpolate(picture(height // 8, width // 8)[None].float(), size=(height, width))[0]
+    noisy = (smooth + 20 * torch.randn(smooth.shape, generator=torch.Generator().manual_seed(2))).clamp(0, 255)
+    decoded, original = noisy.to(torch.uint8), smooth.to(torch.uint8)
+    expected = float(pytorch_ms_ssim(decoded[None].float(), original[None].float(), data_range=255))
+    assert ms_ssim(decoded, original) == pytest.approx(expected, abs=1e-6) and 0.1 < expected < 0.99
+    error = (decoded.double() - original.double()).square().mean()
+    assert psnr(decoded, original) == pytest.approx(float(10 * torch.log10(255**2 / error)), abs=1e-9)
 
 
 def test_ms_ssim_falls_with_noise():
