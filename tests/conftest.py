@@ -11,6 +11,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # set before torch is imported, and for processes that tests start: a core each
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
@@ -25,6 +29,13 @@ TINY = [
 ]  # fmt: skip
 MODEL_NAMES = ["factorized", "hyperprior", "mean_scale"]
 ALL_NAMES = [*MODEL_NAMES, "hific", "wacnn", "segpic"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where files run side by side, each by one process; first those that take longest."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    items.sort(key=lambda item: item.path.parent.name != "slurm")
 
 
 @pytest.fixture(scope="session")
