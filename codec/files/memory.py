@@ -25,13 +25,14 @@ ENOUGH = 4096  # bytes for each pixel, which no codec here takes
 PROBE = 1024, 64  # height and width of the picture from which the needs of others are told: with many strips of its latent
 PIXELS = 3  # bytes for each pixel of a picture
 PILLOW = 8  # bytes for each while it is read or written, of which Pillow's picture has 4
+LIBRARIES = 2**27  # bytes that they take when networks compute for the first time
 SHARE_OF_FREE = 0.75
 
 
 class Memory(NamedTuple):
     """What a process may take.
 
-    limit: bytes of all it may have; taken: those that it has before the first picture. asked: whether its user said so.
+    limit: bytes of all it may have; taken: those that it has without any picture. asked: whether its user said so.
     """
 
     limit: float
@@ -45,7 +46,7 @@ class Memory(NamedTuple):
 
 def allowed_memory(limit: int | None, device: torch.device) -> Memory | None:
     """What the process may take on a device: up to a limit, or else three quarters of what is free; None for all."""
-    taken = _resident() if device.type == "cpu" else 0
+    taken = _resident() + LIBRARIES if device.type == "cpu" else 0
     if limit is not None:
         return Memory(limit, taken, asked=True)
     free = free_memory(device)

@@ -143,10 +143,11 @@ def test_what_a_job_or_a_container_may_take_counts(tmp_path):
 
 
 PEAK = """
-import resource, sys
+import sys
+from pathlib import Path
 from codec.cli import main
 status = main(sys.argv[1:])
-print(1024 * max(resource.getrusage(whose).ru_maxrss for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+print(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])  # getrusage's is at least the parent's
 sys.exit(status)
 """
 
@@ -154,15 +155,16 @@ sys.exit(status)
 def peak_of(*words):
     """Bytes of memory that a command has at most."""
     done = subprocess.run([sys.executable, "-c", PEAK, *map(str, words)], capture_output=True, text=True, check=True)
-    return int(done.stdout.split()[-1])
+    return 1024 * int(done.stdout.split()[-1])
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the system tells no peak")
 def test_a_command_takes_what_it_may_and_writes_what_it_writes_with_more(tmp_path):
     """By the peak that the system saw, of a picture for which the whole takes twice as much beside the imports."""
     small, large = tmp_path / "small.png", tmp_path / "large.png"
-    for path, side in ((small, 64), (large, 1792)):
+    for path, side in ((small, 64), (large, 2048)):
         Image.fromarray(picture(side, side).permute(1, 2, 0).numpy()).save(path, compress_level=1)
-    allowed = peak_of("compress", small, tmp_path / "small.lic") + 2**27
+    allowed = peak_of("compress", small, tmp_path / "small.lic") + 2**28
     whole, strips = tmp_path / "whole.lic", tmp_path / "strips.lic"
     assert peak_of("compress", large, whole) > allowed
     assert peak_of("compress", large, strips, f"--max-memory={allowed >> 20}M") <= allowed
