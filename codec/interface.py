@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from codec.entropy.coder import Recorder
+from codec.entropy.coder import RateEstimator, Recorder
 from codec.files.bundle import SHIPPED, float_model, load_bundle, save_bundle
-from codec.files.coding import analyse, chosen_grid, decode, encode, reconstruct
+from codec.files.coding import analyse, chosen_grid, chosen_level, decode, encode, reconstruct
 from codec.files.devices import chosen_device, on_device
 from codec.files.loaded import Bundle
 from codec.files.memory import allowed_memory, memory_for_networks
@@ -81,12 +81,16 @@ class PictureCodec:
         return Image.fromarray(decode(self.bundle, bytes(data)).permute(1, 2, 0).contiguous().numpy())
 
     @torch.inference_mode()
-    def analyse(self, picture: Picture, grid: tuple[int, int] | None = None) -> Analysis:
-        """Latents, what predicts them, their bits and the reconstruction; picture, grid and errors as of compress."""
+    def analyse(self, picture: Picture, grid: tuple[int, int] | None = None, level: int | None = None) -> Analysis:
+        """Latents, what predicts them, their bits and the reconstruction; picture, grid and errors as of compress.
+
+        level: of a codec that has several, if not the middle one.
+        """
         image = as_image(picture)
         height, width = image.shape[1:]
         adapted_to = chosen_grid(self.bundle, None if grid is None else Grid(*grid))
-        size, recorder = self.bundle.model.latent_size(height, width), Recorder()
+        size, estimator = self.bundle.model.latent_size(height, width), RateEstimator(noise=None)
+        recorder = Recorder(self.bundle.model.at_levels(estimator, chosen_level(self.bundle, level)))
         with allowing(memory_for_networks(self.bundle, height, width)):
             y = analyse(self.bundle, image[None])
             latents = self.bundle.model.code_latents(recorder, y, size, adapted_to)
@@ -95,7 +99,7 @@ class PictureCodec:
             {name: tensor[0].cpu() for name, tensor in of_kind.items()}
             for of_kind in (recorder.values, recorder.scales, recorder.means)
         )
-        bits = {name: -torch.log2(p[0].double()).sum(0).float().cpu() for name, p in recorder.likelihoods.items()}
+        bits = {name: -torch.log2(p[0].double()).sum(0).float().cpu() for name, p in estimator.likelihoods.items()}
         return Analysis(y[0].cpu(), values, scales, means, bits, x_hat)
 
     @cached_property

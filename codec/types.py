@@ -90,9 +90,11 @@ class CodecOutput(NamedTuple):
         stream is -log2 of it, summed.
     quantized_likelihoods: those of the rounded latents, without gradient in training; empty where not asked for.
     y_hat: [B, M, h, w], the latent that x_hat is made of, or None.
+    levels: int64 [B], at which the pictures were coded, of a codec that has several rates.
     """
 
     x_hat: Tensor
     likelihoods: dict[str, Tensor]
     quantized_likelihoods: dict[str, Tensor] = {}
     y_hat: Tensor | None = None
+    levels: Tensor | None = None

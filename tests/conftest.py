@@ -156,6 +156,17 @@ def live_model(name: str) -> nn.Module:
     return live_hific() if name == "hific" else live_slices(name)
 
 
+@torch.no_grad()
+def live_levels(name: str, count: int = 5) -> nn.Module:
+    """The same with several rates, whose gains differ by channel."""
+    codec = live_model(name)
+    codec.add_levels(count)
+    codec.levels.start([0.2, 4.0], 1.0)
+    torch.manual_seed(0)
+    codec.levels.log_gains.add_(0.2 * torch.randn_like(codec.levels.log_gains))
+    return codec
+
+
 @pytest.fixture(scope="session")
 def live_bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A bundle of each of the six, by name."""

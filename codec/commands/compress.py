@@ -45,13 +45,13 @@ def _decompression(bundle: Bundle, max_pixels: int) -> Work:
         return lambda: [as_png(image) for image in reconstruct_batch(bundle, latents, height, width)]
 
     def size(path: Path) -> tuple[int, int]:
-        width, height, _ = read_container(read_file(path)).shape
+        width, height, *_ = read_container(read_file(path)).shape
         return height, width
 
     def alike(file: bytes) -> tuple[object, ...]:
         return read_container(file).shape
 
-    return Work(size, read_file, alike, begin, lambda file, _: "{}x{}".format(*alike(file)))
+    return Work(size, read_file, alike, begin, lambda file, _: "{}x{}".format(*alike(file)[:2]))
 
 
 def _list_coded(folder: Path) -> list[Path]:

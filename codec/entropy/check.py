@@ -5,7 +5,7 @@ import zlib
 import torch
 from torch import Tensor
 
-from codec.entropy.density import FactorizedDensity
+from codec.entropy.density import Density
 from codec.entropy.gaussian import GaussianPrior
 from codec.layers.exact import UNIT
 
@@ -35,13 +35,21 @@ class CheckCoder:
         name: str,
         z: Tensor | None,
         shape: tuple[int, ...],
-        density: FactorizedDensity,
+        density: Density,
         present: Tensor | None = None,
     ) -> Tensor:
         medians = density.medians().reshape(-1, *[1] * (len(shape) - 1))
         return self._symbols((1, *shape), medians.device) + medians
 
-    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior) -> Tensor:
+    def gaussian(
+        self,
+        name: str,
+        y: Tensor | None,
+        scales: Tensor,
+        means: Tensor | None,
+        prior: GaussianPrior,
+        first_channel: int = 0,
+    ) -> Tensor:
         self.note(scales)
         symbols = self._symbols(tuple(scales.shape), scales.device)
         if means is None:

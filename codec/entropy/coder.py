@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from codec.entropy.density import FactorizedDensity
+from codec.entropy.density import Density
 from codec.entropy.gaussian import GaussianPrior
 from codec.entropy.noise import Noise
 from codec.layers.mixed_precision import at_least_float32
@@ -27,7 +27,7 @@ class LatentCoder(Protocol):
         name: str,
         z: Tensor | None,
         shape: tuple[int, ...],
-        density: FactorizedDensity,
+        density: Density,
         present: Tensor | None = None,
     ) -> Tensor:
         """z_hat [B, *shape] of stream `name`; shape is (C, h, w) or any other that begins with C; z is None when reading.
@@ -37,10 +37,19 @@ class LatentCoder(Protocol):
         """
         ...
 
-    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior) -> Tensor:
+    def gaussian(
+        self,
+        name: str,
+        y: Tensor | None,
+        scales: Tensor,
+        means: Tensor | None,
+        prior: GaussianPrior,
+        first_channel: int = 0,
+    ) -> Tensor:
         """y_hat of stream `name`, in the shape of its scales and means (None: zero), [B, C, h, w] or any other.
 
-        y is None when reading. prior: what it is coded by.
+        y is None when reading. prior: what it is coded by. first_channel: of a stream that is coded in parts, which of its
+        channels this part begins with.
         """
         ...
 
@@ -50,7 +59,7 @@ def rounded(x: Tensor) -> Tensor:
     return torch.round(x).detach() + (x - x.detach())
 
 
-def medians_beside(density: FactorizedDensity, shape: Sequence[int]) -> Tensor:
+def medians_beside(density: Density, shape: Sequence[int]) -> Tensor:
     """[C, 1, …]: what rounding leaves where it is, beside latents [B, *shape] with shape (C, …)."""
     return density.medians().view(-1, *[1] * (len(shape) - 1))
 
@@ -109,7 +118,7 @@ class RateEstimator:
         name: str,
         z: Tensor | None,
         shape: tuple[int, ...],
-        density: FactorizedDensity,
+        density: Density,
         present: Tensor | None = None,
     ) -> Tensor:
         assert z is not None and tuple(z.shape[1:]) == shape
@@ -122,7 +131,15 @@ class RateEstimator:
 
             return self._estimate(name, z, medians_beside(density, shape).to(z), likelihood)
 
-    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior) -> Tensor:
+    def gaussian(
+        self,
+        name: str,
+        y: Tensor | None,
+        scales: Tensor,
+        means: Tensor | None,
+        prior: GaussianPrior,
+        first_channel: int = 0,
+    ) -> Tensor:
         assert y is not None
         with torch.autocast(y.device.type, enabled=False):
             y, scales = at_least_float32(y), at_least_float32(scales)
@@ -134,25 +151,42 @@ class RateEstimator:
             return self._estimate(name, y, means, likelihood)
 
 
-class Recorder(RateEstimator):
-    """An estimate of rounded latents that keeps what it saw besides."""
+class Recorder:
+    """Passes latents on to another LatentCoder, and keeps what passes."""
 
-    def __init__(self) -> None:
-        super().__init__(noise=None)
+    def __init__(self, coder: LatentCoder) -> None:
+        self._coder = coder
         self._values: dict[str, list[Tensor]] = {}
         self._scales: dict[str, list[Tensor]] = {}
         self._means: dict[str, list[Tensor]] = {}
 
-    def _estimate(self, name: str, values: Tensor, centre: Tensor | None, likelihood: Callable[[Tensor], Tensor]) -> Tensor:
-        estimated = super()._estimate(name, values, centre, likelihood)
-        self._values.setdefault(name, []).append(estimated)
-        return estimated
+    def factorized(
+        self,
+        name: str,
+        z: Tensor | None,
+        shape: tuple[int, ...],
+        density: Density,
+        present: Tensor | None = None,
+    ) -> Tensor:
+        values = self._coder.factorized(name, z, shape, density, present)
+        self._values.setdefault(name, []).append(values)
+        return values
 
-    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior) -> Tensor:
+    def gaussian(
+        self,
+        name: str,
+        y: Tensor | None,
+        scales: Tensor,
+        means: Tensor | None,
+        prior: GaussianPrior,
+        first_channel: int = 0,
+    ) -> Tensor:
+        values = self._coder.gaussian(name, y, scales, means, prior, first_channel)
+        self._values.setdefault(name, []).append(values)
         self._scales.setdefault(name, []).append(scales)
         if means is not None:
             self._means.setdefault(name, []).append(means)
-        return super().gaussian(name, y, scales, means, prior)
+        return values
 
     @property
     def values(self) -> dict[str, Tensor]:

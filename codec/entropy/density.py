@@ -4,6 +4,7 @@ C channels, n samples a channel.
 """
 
 import math
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,23 @@ from codec.layers.bounds import lower_bound
 MIN_LIKELIHOOD = 1e-9
 TAIL_MASS = 1e-9  # CompressAI's: what is left beyond the outer quantiles, on both sides together
 SEARCHED = 1e5  # the interval, on both sides of zero, in which quantiles are solved
+
+
+class Density(Protocol):
+    """What codes a stream that nothing predicts.
+
+    first_table: the number of its first channel's table, among those of the stream.
+    """
+
+    first_table: int
+
+    def medians(self) -> Tensor:
+        """What rounding leaves where it is, [C], without gradient."""
+        ...
+
+    def likelihood(self, values: Tensor, widths: Tensor | None = None) -> Tensor:
+        """Probability of the interval around each value [B, C, …], in [1e-9, 1]; widths: of the intervals, if not 1."""
+        ...
 
 
 class FactorizedDensity(nn.Module):
@@ -28,6 +46,7 @@ class FactorizedDensity(nn.Module):
     """
 
     target: Tensor
+    first_table = 0
 
     def __init__(self, channels: int, filters: tuple[int, ...] = (3, 3, 3, 3), init_scale: float = 10.0):
         super().__init__()
@@ -56,20 +75,27 @@ class FactorizedDensity(nn.Module):
                 logits = logits + torch.tanh(factor) * torch.tanh(logits)
         return logits
 
-    def interval_mass(self, samples: Tensor) -> Tensor:
-        """Probability of the unit interval around each sample [C, 1, n], without a lower bound."""
+    def interval_mass(self, samples: Tensor, half: Tensor | float = 0.5) -> Tensor:
+        """Probability of the interval around each sample [C, 1, n], without a lower bound; half: of the interval's width."""
         # One pass over both ends: the density's small matrix products cost more to launch than to do.
-        lower, upper = self._logits(torch.cat((samples - 0.5, samples + 0.5), dim=-1)).chunk(2, dim=-1)
+        lower, upper = self._logits(torch.cat((samples - half, samples + half), dim=-1)).chunk(2, dim=-1)
         # In the right tail both sigmoids round to 1: evaluate the difference on the side where they are small.
         # Where the sum is 0, either side serves; sign() would give 0 there and lose the interval.
         sign = torch.where((lower + upper).detach() > 0, -1.0, 1.0).to(samples)
         return torch.abs(torch.sigmoid(sign * upper) - torch.sigmoid(sign * lower))
 
-    def likelihood(self, values: Tensor) -> Tensor:
-        """Likelihood of each value [B, C, …], bounded below at 1e-9 with the one-sided gradient of TFC."""
-        channels_first = values.transpose(0, 1)
-        mass = self.interval_mass(channels_first.reshape(values.size(1), 1, -1))
-        return lower_bound(mass, MIN_LIKELIHOOD).reshape(channels_first.shape).transpose(0, 1)
+    def likelihood(self, values: Tensor, widths: Tensor | None = None) -> Tensor:
+        """Likelihood of each value [B, C, …], bounded below at 1e-9 with the one-sided gradient of TFC.
+
+        widths: of the interval around each value, in a shape that goes beside values; None: 1.
+        """
+
+        def by_channel(x: Tensor) -> Tensor:
+            return x.transpose(0, 1).reshape(values.size(1), 1, -1)
+
+        half = 0.5 if widths is None else by_channel(widths.expand_as(values)) / 2
+        mass = lower_bound(self.interval_mass(by_channel(values), half), MIN_LIKELIHOOD)
+        return mass.reshape(values.transpose(0, 1).shape).transpose(0, 1)
 
     def medians(self) -> Tensor:
         """The median of each channel, [C], without gradient: the auxiliary loss alone moves it."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from codec.entropy.coder import medians_beside
-from codec.entropy.density import FactorizedDensity
+from codec.entropy.density import Density
 from codec.entropy.gaussian import GaussianPrior
 from codec.entropy.stream import SymbolReader, SymbolWriter
 from codec.entropy.tables import Tables, scale_index
@@ -45,9 +45,9 @@ class _SymbolCoder:
         self._bounds = bounds
 
     @staticmethod
-    def _channel_indices(batch: int, shape: tuple[int, ...]) -> np.ndarray:
-        """[B, C, ...]: the table of each symbol of a factorized stream, one a channel."""
-        channels = np.arange(shape[0], dtype=np.int16).reshape(-1, *[1] * (len(shape) - 1))
+    def _channel_indices(batch: int, shape: tuple[int, ...], first: int) -> np.ndarray:
+        """[B, C, ...]: the table of each symbol of a factorized stream, one a channel from the first of them on."""
+        channels = np.arange(first, first + shape[0], dtype=np.int16).reshape(-1, *[1] * (len(shape) - 1))
         return np.broadcast_to(channels, (batch, *shape))
 
     def _scale_indices(self, scales: Tensor) -> np.ndarray:
@@ -124,15 +124,24 @@ class StreamWriter(_SymbolCoder):
         name: str,
         z: Tensor | None,
         shape: tuple[int, ...],
-        density: FactorizedDensity,
+        density: Density,
         present: Tensor | None = None,
     ) -> Tensor:
         assert z is not None and tuple(z.shape[1:]) == shape and present is None
         medians = medians_beside(density, shape).to(z)
-        symbols = self._keep(name, z, medians, self._channel_indices(len(z), shape), self._tables[name])
+        indices = self._channel_indices(len(z), shape, density.first_table)
+        symbols = self._keep(name, z, medians, indices, self._tables[name])
         return self._values(symbols, medians, z)
 
-    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior) -> Tensor:
+    def gaussian(
+        self,
+        name: str,
+        y: Tensor | None,
+        scales: Tensor,
+        means: Tensor | None,
+        prior: GaussianPrior,
+        first_channel: int = 0,
+    ) -> Tensor:
         assert y is not None
         indices = self._scale_indices(scales)
         symbols = self._keep(name, y, means, indices, self._tables["gaussian"])
@@ -178,18 +187,27 @@ class StreamReader(_SymbolCoder):
         name: str,
         z: Tensor | None,
         shape: tuple[int, ...],
-        density: FactorizedDensity,
+        density: Density,
         present: Tensor | None = None,
     ) -> Tensor:
         assert z is None and present is None
-        tables = self._tables[name]
+        tables, first = self._tables[name], density.first_table
+        least = float(tables.least_bits()[first : first + shape[0]].sum())
         for reader in self._readers:  # before memory is taken for what the payload cannot hold
-            reader.expect(float(tables.least_bits().sum()) * float(np.prod(shape[1:], dtype=np.float64)))
-        symbols = self._read(self._channel_indices(len(self._readers), shape), tables)
+            reader.expect(least * float(np.prod(shape[1:], dtype=np.float64)))
+        symbols = self._read(self._channel_indices(len(self._readers), shape, first), tables)
         medians = medians_beside(density, shape)
         return self._values(symbols, medians, medians)
 
-    def gaussian(self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior) -> Tensor:
+    def gaussian(
+        self,
+        name: str,
+        y: Tensor | None,
+        scales: Tensor,
+        means: Tensor | None,
+        prior: GaussianPrior,
+        first_channel: int = 0,
+    ) -> Tensor:
         assert y is None
         symbols = self._read(self._scale_indices(scales), self._tables["gaussian"])
         return self._values(symbols, means, scales)

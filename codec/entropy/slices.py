@@ -36,8 +36,8 @@ class ChannelContext(nn.Module):
         super().__init__()
         if num_slices < 1 or M % num_slices:
             raise UserError(f"M={M} in {num_slices} slices; expected a multiple of them; set another M")
-        self.num_slices = num_slices
-        outputs = M // num_slices
+        self.num_slices, self.width = num_slices, M // num_slices
+        outputs = self.width
         seen = [M + outputs * min(i, SUPPORT) for i in range(num_slices)]
         self.means = nn.ModuleList(_parameter_net(inputs, M, outputs) for inputs in seen)
         self.scales = nn.ModuleList(_parameter_net(inputs, M, outputs) for inputs in seen)
@@ -55,7 +55,7 @@ class ChannelContext(nn.Module):
             support = decoded[:SUPPORT]
             of_means = torch.cat([means, *support], dim=1)
             of_scales = torch.cat([scales, *support], dim=1)
-            y_hat = coder.gaussian("y", part, self.scales[i](of_scales), self.means[i](of_means), prior)
+            y_hat = coder.gaussian("y", part, self.scales[i](of_scales), self.means[i](of_means), prior, i * self.width)
             residual = self.residuals[i](torch.cat([of_means, y_hat], dim=1))
             decoded.append(y_hat + RESIDUAL * self.tanh(residual))
         return torch.cat(decoded, dim=1)

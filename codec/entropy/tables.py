@@ -5,7 +5,7 @@ escape, after which the symbol itself follows.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,6 +103,11 @@ def quantize_pmf(pmf: np.ndarray, tail: float) -> np.ndarray:
     return counts.astype(np.uint16)
 
 
+def joined(parts: Sequence[Tables]) -> Tables:
+    """The tables of all parts, one after the other."""
+    return Tables(*(np.concatenate([getattr(part, key) for part in parts]) for key in ("counts", "lengths", "offsets")))
+
+
 def _ragged(tables: list[tuple[int, np.ndarray, float]]) -> Tables:
     """Tables from (offset, pmf, tail) of each."""
     counts = [quantize_pmf(pmf, tail) for _, pmf, tail in tables]
@@ -113,19 +118,22 @@ def _ragged(tables: list[tuple[int, np.ndarray, float]]) -> Tables:
 _NOT_FINITE = "the codec's factorized density holds NaN or infinity; expected finite weights; take an earlier checkpoint"
 
 
-def factorized_tables(likelihood: Callable[[Tensor], Tensor], medians: Tensor, tails: Tensor) -> Tables:
+def factorized_tables(likelihood: Callable[[Tensor, Tensor], Tensor], medians: Tensor, tails: Tensor, steps: Tensor) -> Tables:
     """One table a channel of a factorized density.
 
-    likelihood: of samples float64 [C, 1, n]. medians: [C]; symbol k stands for median + k. tails: [C, 2], the lower and
-    upper quantile between which the density is tabulated, 8191 symbols on each side at most.
+    likelihood: of intervals around samples float64 [C, 1, n], by half their widths [C, 1, 1]. medians, steps: [C]; symbol k
+    stands for the interval of width step around median + k step. tails: [C, 2], the lower and upper quantile between which the
+    density is tabulated, 8191 symbols on each side at most.
     Raises UserError where any of them is not finite.
     """
+    steps = steps.double()
     if not (torch.isfinite(medians).all() and torch.isfinite(tails).all()):
         raise UserError(_NOT_FINITE)
-    below = torch.ceil(medians - tails[:, 0]).clamp(0, REACH).long()
-    above = torch.ceil(tails[:, 1] - medians).clamp(0, REACH).long()
+    below = torch.ceil((medians - tails[:, 0]) / steps).clamp(0, REACH).long()
+    above = torch.ceil((tails[:, 1] - medians) / steps).clamp(0, REACH).long()
     symbols = torch.arange(-int(below.max()), int(above.max()) + 1, dtype=torch.float64)
-    pmf = likelihood((medians.double()[:, None] + symbols)[:, None])[:, 0].numpy()
+    samples = medians.double()[:, None] + symbols * steps[:, None]
+    pmf = likelihood(samples[:, None], steps[:, None, None] / 2)[:, 0].numpy()
     if not np.isfinite(pmf).all():
         raise UserError(_NOT_FINITE)
     first = int(below.max())

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from codec.atomic import write_atomically
 from codec.entropy.check import CheckCoder
-from codec.entropy.tables import TABLE_TYPES, Tables, factorized_tables, gaussian_tables, scale_bounds
+from codec.entropy.levels import LEVELLED
+from codec.entropy.tables import TABLE_TYPES, Tables, factorized_tables, gaussian_tables, joined, scale_bounds
 from codec.files.loaded import Bundle
 from codec.files.sealed import Sealed, seal, unseal
 from codec.layers.exact import UNIT
@@ -43,8 +44,12 @@ def _build_tables(model: Codec) -> dict[str, Tables]:
     for name, density in model.densities():
         double = type(density)(density.channels, filters=density.filters).double()
         double.load_state_dict(density.state_dict())
+        widths = torch.ones(1, density.channels)
+        if name == LEVELLED and model.levels is not None:
+            _, widths = model.levels.of(torch.arange(model.levels.count))
+        medians, tails = double.quantiles[:, 0, 1], double.quantiles[:, 0, ::2]
         with torch.no_grad():
-            tables[name] = factorized_tables(double.interval_mass, double.quantiles[:, 0, 1], double.quantiles[:, 0, ::2])
+            tables[name] = joined([factorized_tables(double.interval_mass, medians, tails, steps) for steps in widths])
     if model.gaussian_prior() is not None:
         tables["gaussian"] = gaussian_tables(SCALE_TABLE)
     return tables
@@ -60,7 +65,7 @@ def check_value(model: Codec) -> int:
     """The CRC-32 of what the exact networks of `model` give for symbols that are always the same, where they are."""
     coder = CheckCoder()
     with torch.no_grad():
-        coder.note(model.read(coder, *CHECK_SIZE, model.grid).y_hat)
+        coder.note(model.read(coder, *CHECK_SIZE, model.grid, model.middle_level).y_hat)
     return coder.crc
 
 
@@ -81,7 +86,7 @@ def save_bundle(
     density_names = {f"{key}." for key, module in model.named_modules() if module in [d for _, d in model.densities()]}
     if half:
         for name in weights:
-            if not name.startswith(tuple(density_names)):
+            if not name.startswith((*density_names, "levels.")):
                 weights[name] = weights[name].half()
     _check_finite(weights, f"no bundle at {path}")
     codec.load_state_dict({k: v.float() for k, v in weights.items()}, strict=False)
@@ -90,7 +95,13 @@ def save_bundle(
             density.solve_quantiles()
         density.quantiles.data[:, 0, 1] = torch.round(density.medians() / UNIT) * UNIT
     _make_exact(codec)
+    of_levels = {}
+    if codec.levels is not None:
+        gains, steps = codec.levels.on_grid()
+        codec.levels.fix(gains, steps)
+        of_levels = {"levels.gains": gains, "levels.steps": steps}
     tensors = {f"weights.{name}": p.detach().to(weights[name].dtype).contiguous() for name, p in codec.named_parameters()}
+    tensors |= of_levels
     if codec.gaussian_prior() is not None:
         tensors["scale_bounds"] = scale_bounds(SCALE_TABLE, scale_rule)
     for name, tables in _build_tables(codec).items():
@@ -101,11 +112,12 @@ def save_bundle(
 
 @dataclass(frozen=True)
 class _Parts:
-    """What a bundle holds, sorted by purpose: weights by parameter, tensors of the tables by stream."""
+    """What a bundle holds, sorted by purpose: weights by parameter, tensors of tables by stream, gains and steps of levels."""
 
     sealed: Sealed
     weights: dict[str, Tensor]
     tables: dict[str, dict[str, Tensor]]
+    levels: dict[str, Tensor]
     scale_bounds: Tensor | None
 
 
@@ -122,7 +134,7 @@ def _read(path: Path) -> _Parts:
         raise UserError(f"{path} is damaged: {shown(wrong[0])} in its header is nothing that is written; get it again")
     if not _are_facts(facts):
         raise UserError(f"{path} is damaged: what it says of its training is nothing that is written; get it again")
-    parts = _Parts(sealed, {}, {}, sealed.tensors.get("scale_bounds"))
+    parts = _Parts(sealed, {}, {}, {}, sealed.tensors.get("scale_bounds"))
     for name, tensor in sealed.tensors.items():
         kind, _, key = name.partition(".")
         stream, _, part = key.rpartition(".")
@@ -130,6 +142,8 @@ def _read(path: Path) -> _Parts:
             parts.weights[key] = tensor
         elif kind == "tables" and TABLE_TYPES.get(part) is tensor.dtype:
             parts.tables.setdefault(stream, {})[part] = tensor
+        elif kind == "levels" and key in ("gains", "steps"):
+            parts.levels[key] = tensor
         elif name != "scale_bounds":
             raise UserError(f"{path} is damaged: its tensor {shown(name)} is nothing that is written; get it again")
     return parts
@@ -161,8 +175,16 @@ def load_bundle(path: Path) -> Bundle:
     expected = {name for name, _ in model.densities()} | ({"gaussian"} if model.gaussian_prior() is not None else set())
     if tables.keys() != expected:
         raise UserError(f"{path} is damaged: it has tables {shown(sorted(tables))}, expected {sorted(expected)}; get it again")
+    if parts.levels.keys() != (set() if model.levels is None else {"gains", "steps"}):
+        raise UserError(f"{path} is damaged: its gains of levels do not fit its arguments; get it again")
+    if model.levels is not None:
+        try:
+            model.levels.fix(**parts.levels)
+        except UserError as error:
+            raise UserError(f"{path} is damaged ({error}); get it again") from None
     for name, density in model.densities():
-        if len(tables[name].lengths) != density.channels:
+        of_levels = 1 if name != LEVELLED or model.levels is None else model.levels.count
+        if len(tables[name].lengths) != density.channels * of_levels:
             raise UserError(f"{path} is damaged: {len(tables[name].lengths)} tables of stream {name}; get it again")
     bounds = torch.empty(0, dtype=torch.int32) if parts.scale_bounds is None else parts.scale_bounds
     num_bounds = len(tables["gaussian"].lengths) - 1 if "gaussian" in tables else 0

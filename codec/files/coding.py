@@ -6,6 +6,7 @@ H W height and width of the picture, h w height and width of the latent, B pictu
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -29,7 +30,7 @@ class Encoded:
 
     file: the .lic file. payload_bytes: its range-coded part. bits_by_stream: ideal bits at the tables that coded it.
     symbols_crc: CRC-32 of all symbols. y: the model's analysis, before quantisation; size: (h, w) of the latent; grid: the
-    regions, where the codec adapts to them; latents: what the decoder will have.
+    regions, where the codec adapts to them; level: where it has several; latents: what the decoder will have.
     """
 
     file: bytes
@@ -39,6 +40,7 @@ class Encoded:
     y: Tensor
     size: tuple[int, int]
     grid: Grid | None
+    level: int | None
     latents: Latents
 
     @property
@@ -66,36 +68,80 @@ def chosen_grid(bundle: Bundle, grid: Grid | None) -> Grid | None:
     return grid
 
 
-@torch.inference_mode()
-def begin_encoding(bundle: Bundle, images: Tensor, grid: Grid | None = None) -> Callable[[], list[Encoded]]:
-    """All that needs networks of encoding pictures uint8 [B, 3, H, W] of any size from 1x1; what it gives codes the symbols.
+def chosen_level(bundle: Bundle, level: int | None) -> int | None:
+    """The level at which coding with the codec happens: `level`, or the middle one; None for a codec of one rate.
 
-    The latter needs the CPU alone: a thread may do it while the networks work on the next pictures. Encoding in a batch
-    gives each picture the file that it has alone, but for what g_a's floats depend on.
-    grid: the regions to which the codec adapts, if not its own; the file says which.
-    Raises UserError for pictures that no file holds, where a latent is not finite or beyond 32-bit integers, and for a grid
-    that the codec has no use for.
+    Raises UserError for a level that the codec does not have.
     """
+    count = 1 if bundle.model.levels is None else bundle.model.levels.count
+    if level is not None and (count == 1 or not 0 <= level < count):
+        has = "one rate; give no level" if count == 1 else f"levels 0 to {count - 1}; give one of them"
+        raise UserError(f"level {level} of a codec that has {has}")
+    return bundle.model.middle_level if level is None else level
+
+
+class Analysed(NamedTuple):
+    """Pictures of one size, height x width, after the analysis, which is the same whatever follows.
+
+    y: of analyse. grid: the regions, of a codec that adapts to them.
+    """
+
+    y: Tensor
+    height: int
+    width: int
+    grid: Grid | None
+
+    def of(self, number: int) -> "Analysed":
+        """One picture of them."""
+        return self._replace(y=self.y[number : number + 1])
+
+
+@torch.inference_mode()
+def analysed(bundle: Bundle, images: Tensor, grid: Grid | None = None) -> Analysed:
+    """The analysis of pictures uint8 [B, 3, H, W]; grid and errors as begin_encoding."""
     height, width = images.shape[-2:]
     check_pixels(bundle.model, height, width)  # before minutes of work, not after them
-    memory = memory_for_networks(bundle, height, width, len(images))
-    grid, size = chosen_grid(bundle, grid), bundle.model.latent_size(height, width)
+    grid = chosen_grid(bundle, grid)
+    with allowing(memory_for_networks(bundle, height, width, len(images))):
+        return Analysed(analyse(bundle, images), height, width, grid)
+
+
+@torch.inference_mode()
+def begin_coding(bundle: Bundle, pictures: Analysed, level: int | None = None) -> Callable[[], list[Encoded]]:
+    """What is left of begin_encoding after the analysis."""
+    y, height, width, grid = pictures
+    level, size = chosen_level(bundle, level), bundle.model.latent_size(height, width)
     coder = StreamWriter(bundle.tables, bundle.scale_bounds)
-    with allowing(memory):
-        y = analyse(bundle, images)
-        latents = bundle.model.code_latents(coder, y, size, grid)
+    with allowing(memory_for_networks(bundle, height, width, len(y))):
+        latents = bundle.model.code_latents(bundle.model.at_levels(coder, level), y, size, grid)
 
     def encoded(number: int, payload: Payload) -> Encoded:
         content, crc, bits = payload
-        file = write_container(bundle.fingerprint, height, width, content, crc, grid)
-        return Encoded(file, len(content), bits, crc, y[number : number + 1], size, grid, latents.of(number))
+        file = write_container(bundle.fingerprint, height, width, content, crc, grid, level or 0)
+        return Encoded(file, len(content), bits, crc, y[number : number + 1], size, grid, level, latents.of(number))
 
     return lambda: [encoded(number, payload) for number, payload in enumerate(coder.finish())]
 
 
-def encode(bundle: Bundle, image: Tensor, grid: Grid | None = None) -> Encoded:
-    """The file of a picture, uint8 [3, H, W]; grid and errors as begin_encoding."""
-    return begin_encoding(bundle, image[None], grid)()[0]
+def begin_encoding(
+    bundle: Bundle, images: Tensor, grid: Grid | None = None, level: int | None = None
+) -> Callable[[], list[Encoded]]:
+    """All that needs networks of encoding pictures uint8 [B, 3, H, W] of any size from 1x1; what it gives codes the symbols.
+
+    The latter needs the CPU alone: a thread may do it while the networks work on the next pictures. Encoding in a batch
+    gives each picture the file that it has alone, but for what g_a's floats depend on.
+    grid: the regions to which the codec adapts, if not its own; level: of a codec that has several, if not the middle one; the
+    file says which.
+    Raises UserError for pictures that no file holds, where a latent is not finite or beyond 32-bit integers, and for a grid or
+    a level that the codec has no use for.
+    """
+    chosen_level(bundle, level)
+    return begin_coding(bundle, analysed(bundle, images, grid), level)
+
+
+def encode(bundle: Bundle, image: Tensor, grid: Grid | None = None, level: int | None = None) -> Encoded:
+    """The file of a picture, uint8 [3, H, W]; grid, level and errors as begin_encoding."""
+    return begin_encoding(bundle, image[None], grid, level)()[0]
 
 
 @torch.inference_mode()
@@ -104,7 +150,8 @@ def estimated_bits(bundle: Bundle, encoded: Encoded) -> float:
     coder = RateEstimator(noise=None)
     height, width = (side * bundle.model.latent_stride for side in encoded.size)
     with allowing(memory_for_networks(bundle, height, width)):
-        bundle.model.code_latents(coder, encoded.y, encoded.size, encoded.grid)
+        at_level = bundle.model.at_levels(coder, encoded.level)
+        bundle.model.code_latents(at_level, encoded.y, encoded.size, encoded.grid)
     return float(sum(-torch.log2(p).double().sum() for p in coder.likelihoods.values()))
 
 
@@ -118,12 +165,15 @@ def _opened(bundle: Bundle, data: bytes) -> Container:
         )
     if (file.grid is None) != (bundle.model.grid is None):
         raise UserError("the file is damaged: its grid does not fit its codec; get the file again")
+    levels = 1 if bundle.model.levels is None else bundle.model.levels.count
+    if file.level >= levels:
+        raise UserError(f"the file is damaged: it has level {file.level}, its codec {levels} from 0; get the file again")
     return file
 
 
 @torch.inference_mode()
 def decode_batch(bundle: Bundle, files: Sequence[bytes], max_pixels: int = MAX_PIXELS) -> tuple[Latents, int, int]:
-    """The latents of B pictures, [B, M, h, w], and their height and width, from .lic files that share size and grid.
+    """The latents of B pictures, [B, M, h, w], and their height and width, from .lic files that share size, grid and level.
 
     max_pixels: of a picture as the codec pads it.
     Raises UserError, in one line, where one of them is no intact file of this very codec, or too large for this machine.
@@ -135,8 +185,9 @@ def decode_batch(bundle: Bundle, files: Sequence[bytes], max_pixels: int = MAX_P
     memory = memory_for_networks(bundle, first.height, first.width, len(files))
     coder = StreamReader([file.payload for file in opened], bundle.tables, bundle.scale_bounds)
     grid = None if first.grid is None else Grid(*first.grid)
+    level = None if bundle.model.levels is None else first.level
     with allowing(memory):
-        latents = bundle.model.read(coder, first.height, first.width, grid)
+        latents = bundle.model.read(coder, first.height, first.width, grid, level)
     coder.finish()
     if coder.symbols_crcs != [file.symbols_crc for file in opened]:
         raise UserError("the file is damaged: its symbols are not those that were written; get the file again")

@@ -2,7 +2,7 @@
 
     magic "LIC3"    4 bytes, the last one is the version: 4 where a grid follows
     fingerprint     8 bytes of the bundle that wrote it
-    level           one byte: 0, until a codec has several rates
+    level           one byte, of a codec that has several rates; else 0
     height, width   varints of 1 to 5 bytes
     rows, columns   of the grid of regions, one byte each, of a codec that adapts to them
     payload
@@ -19,7 +19,6 @@ from pathlib import Path
 from codec.types import UserError
 
 MAGIC, VERSION, VERSION_WITH_GRID = b"LIC", b"3", b"4"
-LEVEL = b"\0"
 MAX_PIXELS = 2**27
 MAX_VARINT = 5  # bytes
 MAX_BYTES = 2**30  # of a file: more than pixels of noise take
@@ -28,7 +27,7 @@ SUFFIX = ".lic"
 
 @dataclass(frozen=True)
 class Container:
-    """What a file says: sides in pixels, the payload, the CRC-32 that its symbols must have, and the grid of regions."""
+    """What a file says: sides in pixels, the payload, the CRC-32 that its symbols must have, the grid of regions, the level."""
 
     fingerprint: bytes
     height: int
@@ -36,11 +35,12 @@ class Container:
     payload: bytes
     symbols_crc: int
     grid: tuple[int, int] | None = None
+    level: int = 0
 
     @property
-    def shape(self) -> tuple[int, int, tuple[int, int] | None]:
-        """Width, height and grid: what the pictures of one batch share."""
-        return self.width, self.height, self.grid
+    def shape(self) -> tuple[int, int, tuple[int, int] | None, int]:
+        """Width, height, grid and level: what the pictures of one batch share."""
+        return self.width, self.height, self.grid, self.level
 
 
 def _varint(value: int) -> bytes:
@@ -68,18 +68,19 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def write_container(
-    fingerprint: bytes, height: int, width: int, payload: bytes, symbols_crc: int, grid: tuple[int, int] | None = None
-) -> bytes:
+    fingerprint: bytes, height: int, width: int, payload: bytes, symbols_crc: int, grid: tuple[int, int] | None = None,
+    level: int = 0,
+) -> bytes:  # fmt: skip
     """The content of a .lic file.
 
     fingerprint: 8 bytes, of the bundle. height, width: of the picture in pixels. payload: range-coded. symbols_crc: CRC-32 of
-    the symbols. grid: rows and columns of the regions, of a codec that adapts to them.
+    the symbols. grid: rows and columns of the regions, of a codec that adapts to them. level: of one that has several rates.
     Raises UserError for a picture of more than 2^27 pixels, which no reader would take.
     """
     check_size(height, width)
     assert len(fingerprint) == 8
     version = VERSION if grid is None else VERSION_WITH_GRID
-    head = MAGIC + version + fingerprint + LEVEL + _varint(height) + _varint(width)
+    head = MAGIC + version + fingerprint + bytes([level]) + _varint(height) + _varint(width)
     if grid is not None:
         head += bytes(grid)
     body = head + payload + symbols_crc.to_bytes(4, "little")
@@ -103,8 +104,6 @@ def read_container(data: bytes) -> Container:
         raise UserError(f".lic version {data[3:4]!r}; this codec reads {VERSION_WITH_GRID!r}; install a newer codec")
     if len(data) < 23 or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
         raise UserError(f"the file is damaged or cut ({len(data)} bytes): its checksum does not fit; get the file again")
-    if data[12:13] != LEVEL:
-        raise UserError(f"the file has level {data[12]}; this codec reads level 0 alone; install a newer codec")
     height, at = _read_varint(data, 13)
     width, at = _read_varint(data, at)
     payload = at + 2 if data[3:4] == VERSION_WITH_GRID else at
@@ -114,7 +113,8 @@ def read_container(data: bytes) -> Container:
     grid = (data[at], data[at + 1]) if payload > at else None
     if grid is not None and 0 in grid:
         raise UserError("the file is damaged: its grid has no cells; get the file again")
-    return Container(data[4:12], height, width, data[payload:-8], int.from_bytes(data[-8:-4], "little"), grid)
+    crc = int.from_bytes(data[-8:-4], "little")
+    return Container(data[4:12], height, width, data[payload:-8], crc, grid, data[12])
 
 
 def read_file(path: Path) -> bytes:

@@ -132,13 +132,13 @@ def needs_of(bundle: Bundle) -> Needs:
 
 
 def _there_and_back(bundle: Bundle) -> None:
-    model, size = bundle.model, bundle.model.latent_size(*PROBE)
+    model, size, level = bundle.model, bundle.model.latent_size(*PROBE), bundle.model.middle_level
     y = bundle.analysis(torch.zeros(1, 3, *PROBE, dtype=torch.uint8, device=bundle.device)).to(bundle.pass_device)
     writer = StreamWriter(bundle.tables, bundle.scale_bounds)
-    latents = model.code_latents(writer, y, size, model.grid)
+    latents = model.code_latents(model.at_levels(writer, level), y, size, model.grid)
     bundle.pictures(latents)
     reader = StreamReader([payload.content for payload in writer.finish()], bundle.tables, bundle.scale_bounds)
-    bundle.pictures(model.read(reader, *PROBE, model.grid))
+    bundle.pictures(model.read(reader, *PROBE, model.grid, level))
 
 
 def memory_for_networks(bundle: Bundle, height: int, width: int, batch: int = 1) -> float:

@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 
-from codec.models.arguments import checked_arguments
+from codec.models.arguments import checked_arguments, checked_levels
 from codec.models.base import Codec
 from codec.types import UserError, shown
 
@@ -26,14 +26,18 @@ MODELS = _in_this_folder()
 def build_model(name: str, /, **arguments: object) -> Codec:
     """A fresh network of that name.
 
-    arguments: those of its constructor, whose annotations say of what kind each is: int, float, bool or str.
+    arguments: those of its constructor, whose annotations say of what kind each is: int, float, bool or str; and `levels`, of
+    any model, how many rates it has where it has several.
     Raises UserError for a name that MODELS does not have, and for arguments that make no network.
     """
     if name not in MODELS:
         raise UserError(f"unknown model {shown(name)}; expected one of {', '.join(MODELS)}; see conf/model")
+    levels = checked_levels(arguments.pop("levels")) if "levels" in arguments else None
     checked = checked_arguments(name, MODELS[name], arguments)
     try:
         model = MODELS[name](**checked)
+        if levels is not None:
+            model.add_levels(levels)
     except UserError:
         raise
     except (ArithmeticError, AssertionError, RuntimeError, ValueError) as error:  # what layers have against their widths

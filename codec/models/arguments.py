@@ -26,6 +26,13 @@ def _as(kind: type, value: object) -> Argument | None:
     return value if type(value) is kind else None  # type: ignore[return-value]
 
 
+def checked_levels(given: object) -> int:
+    """The number of levels that any model may have; UserError for what is no number."""
+    if type(given) is not int:
+        raise UserError(f"model argument levels={shown(given)}; expected {EXPECTED[int]}; set levels.count")
+    return given
+
+
 def checked_arguments(name: str, constructor: Callable[..., Codec], given: Mapping[str, object]) -> dict[str, Argument]:
     """The arguments given for the model of that name, each of the kind that its constructor says: int, float, bool or str.
 

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from codec.entropy.coder import LatentCoder, RateEstimator
 from codec.entropy.density import FactorizedDensity
 from codec.entropy.gaussian import GaussianPrior
+from codec.entropy.levels import LEVELLED, Levels
 from codec.entropy.noise import Noise
+from codec.entropy.tables import MAX_TABLES
 from codec.layers.regions import Grid, RegionMap, Regions
-from codec.types import CodecOutput
+from codec.types import CodecOutput, UserError
 
 Argument = int | bool | float | str
 """What a network's constructor may take: what a configuration and a bundle's header can name."""
@@ -69,7 +71,7 @@ class Codec(nn.Module):
     Subclasses set `name` (what configurations and bundles call them), `stride` (a picture's sides are padded to multiples
     of it), `latent_stride` and `straight_through` (the streams that the decoder gets rounded in training; see
     RateEstimator), and write `code_latents` and `densities`. `arguments` is what rebuilds the network: the arguments of the
-    constructor by name, which pass them on to this one.
+    constructor by name, which pass them on to this one, and `levels` where the codec has several rates.
     """
 
     name: ClassVar[str]
@@ -82,6 +84,41 @@ class Codec(nn.Module):
     def __init__(self, **arguments: Argument):
         super().__init__()
         self.arguments = arguments
+        self.levels: Levels | None = None
+
+    @property
+    def latent_channels(self) -> int:
+        """M, the channels of y."""
+        return int(self.arguments["M"])
+
+    def add_levels(self, count: int) -> None:
+        """Give the codec so many rates, all of which are the same until they start (Levels.start), or weights are set.
+
+        Raises UserError for a number that no file tells apart, or of which a density has no tables.
+        """
+        tables = count * self.latent_channels if LEVELLED in dict(self.densities()) else 0
+        if tables > MAX_TABLES:
+            raise UserError(
+                f"{count} levels of {self.latent_channels} channels, which make {tables} tables of {type(self).__name__}; "
+                f"expected at most {MAX_TABLES}; set levels.count lower"
+            )
+        self.levels = Levels(count, self.latent_channels)
+        self.arguments = self.arguments | {"levels": count}
+
+    @property
+    def middle_level(self) -> int | None:
+        """The level of which nobody said another; None of a codec of one rate."""
+        return None if self.levels is None else self.levels.count // 2
+
+    def at_levels(self, coder: LatentCoder, levels: int | Tensor | None) -> LatentCoder:
+        """What code_latents talks to instead of `coder` at these levels, of all pictures or of each, int64 [B].
+
+        None: of a codec of one rate, and of no other.
+        """
+        if self.levels is None or levels is None:
+            assert self.levels is levels is None, f"levels {levels} of a codec that has {self.arguments.get('levels', 'one')}"
+            return coder
+        return self.levels.coder(coder, levels)
 
     @property
     def grid(self) -> Grid | None:
@@ -117,7 +154,8 @@ class Codec(nn.Module):
     def code_latents(self, coder: LatentCoder, y: Tensor | None, size: tuple[int, int], regions: Regions | None) -> Latents:
         """What the decoder has.
 
-        y: the analysis, None when reading. size: (h, w) of the latent. regions: of a codec that adapts to them.
+        coder: see at_levels. y: the analysis, None when reading. size: (h, w) of the latent. regions: of a codec that adapts to
+        them.
         """
         raise NotImplementedError
 
@@ -138,26 +176,37 @@ class Codec(nn.Module):
         return (height + -height % self.stride) // self.latent_stride, (width + -width % self.stride) // self.latent_stride
 
     def forward(
-        self, x: Tensor, noise: Noise | None = None, regions: Tensor | None = None, quantized: bool = False
+        self,
+        x: Tensor,
+        noise: Noise | None = None,
+        regions: Tensor | None = None,
+        quantized: bool = False,
+        levels: Tensor | None = None,
     ) -> CodecOutput:
         """Reconstruction and likelihoods of x [B, 3, H, W] in [0, 1], of any size; noise None rounds.
 
         regions: int64 [B, H, W], ids from 0 for each picture, or None for the codec's grid. Codecs without one ignore it.
         quantized: with noise, also the likelihoods of the rounded latents.
+        levels: int64 [B], of a codec that has several rates; the decoder then gets a rounded y in training, too: where it gets
+        noise, gains grow at low levels and fall at high ones, and the range narrows.
         """
         height, width = x.shape[-2:]
         y = self.padded_analysis(x)
-        coder = RateEstimator(noise, self.straight_through, quantized)
+        straight_through = self.straight_through if levels is None else {*self.straight_through, LEVELLED}
+        coder = RateEstimator(noise, straight_through, quantized)
         adapted_to: Regions | None = self.grid
         if adapted_to is not None and regions is not None:
             adapted_to = region_map(regions, self.stride)
-        latents = self.code_latents(coder, y, self.latent_size(height, width), adapted_to)
+        latents = self.code_latents(self.at_levels(coder, levels), y, self.latent_size(height, width), adapted_to)
         x_hat = self.synthesis(latents)[..., :height, :width]
-        return CodecOutput(x_hat, coder.likelihoods, coder.quantized_likelihoods, latents.y_hat)
+        return CodecOutput(x_hat, coder.likelihoods, coder.quantized_likelihoods, latents.y_hat, levels)
 
-    def read(self, coder: LatentCoder, height: int, width: int, grid: Grid | None) -> Latents:
-        """The latents of a picture of that size, taken from `coder`."""
-        return self.code_latents(coder, None, self.latent_size(height, width), grid)
+    def read(self, coder: LatentCoder, height: int, width: int, grid: Grid | None, level: int | None = None) -> Latents:
+        """The latents of a picture of height and width, taken from `coder`.
+
+        grid: of a codec that adapts to regions. level: of one that has several rates.
+        """
+        return self.code_latents(self.at_levels(coder, level), None, self.latent_size(height, width), grid)
 
     def auxiliary_loss(self) -> Tensor:
         """How far the quantiles are from the tails of their densities, summed (Ballé 2018; moves nothing else)."""

@@ -30,11 +30,11 @@ SCALES = torch.logspace(np.log2(0.11), 8, 64, base=2.0, dtype=torch.float64)
 def laplace(width: float):
     """The mass of unit intervals under a Laplace density around 0."""
 
-    def interval_mass(samples: torch.Tensor) -> torch.Tensor:
+    def interval_mass(samples: torch.Tensor, half: torch.Tensor | float = 0.5) -> torch.Tensor:
         def cdf(x):
             return torch.where(x < 0, 0.5 * torch.exp(x / width), 1 - 0.5 * torch.exp(-x.abs() / width))
 
-        return cdf(samples + 0.5) - cdf(samples - 0.5)
+        return cdf(samples + half) - cdf(samples - half)
 
     return interval_mass
 
@@ -94,7 +94,7 @@ def test_gaussian_tables_are_symmetric_and_as_long_as_compressais():
 def test_a_factorized_table_covers_its_quantiles_and_follows_its_density():
     medians = torch.tensor([0.0, 0.3])
     tails = torch.tensor([[-4.2, 6.0], [-7.7, 3.3]])
-    tables = factorized_tables(laplace(1.5), medians, tails)
+    tables = factorized_tables(laplace(1.5), medians, tails, torch.ones(2))
     assert tables.offsets.tolist() == [-5, -8]
     assert tables.lengths.tolist() == [5 + 6 + 2, 8 + 3 + 2]
     for channel in range(2):
@@ -105,10 +105,20 @@ def test_a_factorized_table_covers_its_quantiles_and_follows_its_density():
         np.testing.assert_allclose(measured[-1], 1 - expected.sum(), atol=2 / TOTAL)
 
 
+def test_a_finer_step_has_more_and_narrower_entries():
+    medians, tails, steps = torch.tensor([0.0, 0.3]), torch.tensor([[-4.2, 6.0], [-7.7, 3.3]]), torch.tensor([0.25, 2.0])
+    tables = factorized_tables(laplace(1.5), medians, tails, steps)
+    assert tables.offsets.tolist() == [-17, -4] and tables.lengths.tolist() == [17 + 24 + 2, 4 + 2 + 2]
+    for channel, step in enumerate(steps.tolist()):
+        k = torch.arange(tables.lengths[channel] - 1) + int(tables.offsets[channel])
+        expected = laplace(1.5)(medians[channel].double() + k * step, step / 2)
+        np.testing.assert_allclose(tables.table(channel).astype(float)[:-1] / TOTAL, expected, atol=2 / TOTAL)
+
+
 def test_a_density_without_end_keeps_its_middle():
     """An untrained channel's quantiles may lie anywhere: the table is cut, and the median stays in it."""
     for tails in ([-1e9, 1e9], [0.0, 1e9], [-1e9, 0.0], [5.0, -5.0]):
-        tables = factorized_tables(laplace(0.3), torch.zeros(1), torch.tensor([tails]))
+        tables = factorized_tables(laplace(0.3), torch.zeros(1), torch.tensor([tails]), torch.ones(1))
         assert tables.lengths[0] <= MAX_ENTRIES and tables.offsets[0] <= 0
         assert tables.table(0)[:-1][-tables.offsets[0]] > 0.4 * TOTAL
     wide = gaussian_tables(torch.tensor([1e5]))
@@ -119,12 +129,12 @@ def test_a_density_without_end_keeps_its_middle():
 def test_a_density_that_is_no_number_is_one_error(bad):
     medians, tails = torch.zeros(2), torch.tensor([[-5.0, 5.0], [-5.0, 5.0]])
     for density, m, t in (
-        (lambda s: s * bad, medians, tails),
+        (lambda s, half: s * bad, medians, tails),
         (laplace(1), torch.tensor([0.0, bad]), tails),
         (laplace(1), medians, torch.tensor([[-5.0, 5.0], [-5.0, bad]])),
     ):
         with pytest.raises(UserError, match="NaN or infinity"):
-            factorized_tables(density, m, t)
+            factorized_tables(density, m, t, torch.ones(2))
 
 
 def test_tables_pass_through_tensors():

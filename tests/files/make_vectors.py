@@ -108,10 +108,11 @@ class MadeUp:
         return torch.from_numpy(symbols.astype(np.float32))[None]
 
     def factorized(self, name, z, shape, density, present=None):
-        indices = np.broadcast_to(np.arange(shape[0], dtype=np.int16)[:, None, None], shape)
+        channels = np.arange(density.first_table, density.first_table + shape[0], dtype=np.int16)
+        indices = np.broadcast_to(channels[:, None, None], shape)
         return self._coded(np.float64(3), indices, self.bundle.tables[name]) + density.medians()[:, None, None]
 
-    def gaussian(self, name, y, scales, means, prior):
+    def gaussian(self, name, y, scales, means, prior, first_channel=0):
         indices = scale_index(scales[0], self.bundle.scale_bounds).numpy()
         symbols = self._coded(scales[0].double().clamp(0.11).numpy(), indices, self.bundle.tables["gaussian"])
         return symbols if means is None else symbols + means

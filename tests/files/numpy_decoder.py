@@ -87,6 +87,7 @@ LENGTH_BOUNDS = bounds_of(
 
 class File(NamedTuple):
     fingerprint: bytes
+    level: int
     height: int
     width: int
     grid: tuple[int, int] | None
@@ -95,7 +96,7 @@ class File(NamedTuple):
 
 
 def read_file(data: bytes) -> File:
-    assert data[:4] in (b"LIC3", b"LIC4") and data[12] == 0
+    assert data[:4] in (b"LIC3", b"LIC4")
     assert zlib.crc32(data[:-4]) == int.from_bytes(data[-4:], "little")
     sides, at = [], 13
     for _ in range(2):
@@ -104,7 +105,7 @@ def read_file(data: bytes) -> File:
         at = end
     grid = (data[at], data[at + 1]) if data[3:4] == b"4" else None
     payload = data[at + 2 if grid else at : -8]
-    return File(data[4:12], *sides, grid, payload, int.from_bytes(data[-8:-4], "little"))
+    return File(data[4:12], data[12], *sides, grid, payload, int.from_bytes(data[-8:-4], "little"))
 
 
 class RangeDecoder:
@@ -141,8 +142,8 @@ class Reader:
     def __init__(self, bundle: Bundle, payload: bytes):
         self._bundle, self._decoder, self.symbols_crc = bundle, RangeDecoder(payload), 0
 
-    def factorized(self, stream: str, shape: tuple[int, int, int], medians: np.ndarray) -> np.ndarray:
-        indices = np.broadcast_to(np.arange(shape[0])[:, None, None], shape)
+    def factorized(self, stream: str, shape: tuple[int, int, int], medians: np.ndarray, first: int = 0) -> np.ndarray:
+        indices = np.broadcast_to(np.arange(first, first + shape[0])[:, None, None], shape)
         return self._symbols(indices, self._bundle.tables[stream]).astype(np.float32) + medians[:, None, None]
 
     def gaussian(self, scales: np.ndarray, means: np.ndarray | None) -> np.ndarray:
@@ -204,7 +205,7 @@ class Check:
         self._made += len(places)
         return ((places * 2654435769 % 2**32 >> 26) - 32).astype(np.float32).reshape(shape)
 
-    def factorized(self, stream: str, shape: tuple[int, int, int], medians: np.ndarray) -> np.ndarray:
+    def factorized(self, stream: str, shape: tuple[int, int, int], medians: np.ndarray, first: int = 0) -> np.ndarray:
         return self._symbols(shape) + medians[:, None, None]
 
     def gaussian(self, scales: np.ndarray, means: np.ndarray | None) -> np.ndarray:
@@ -215,20 +216,46 @@ class Check:
         return self._symbols(scales.shape) + means
 
 
+class AtLevel:
+    """In the place of streams that it asks for the symbols of y, makes values of them as a level has them."""
+
+    def __init__(self, streams: Reader | Check, tensors: dict[str, np.ndarray], level: int):
+        self._streams, self._level = streams, level
+        of_level = (tensors[f"levels.{key}"][level].astype(np.float32) for key in ("gains", "steps"))
+        self._gains, self._steps = (units[:, None, None] * np.float32(2.0**-GRID) for units in of_level)
+        self._done = 0  # channels of y
+
+    def factorized(self, stream: str, shape: tuple[int, int, int], medians: np.ndarray) -> np.ndarray:
+        if stream != "y":
+            return self._streams.factorized(stream, shape, medians)
+        symbols = self._streams.factorized(stream, shape, np.zeros_like(medians), self._level * shape[0])
+        return symbols * self._steps + medians[:, None, None]
+
+    def gaussian(self, scales: np.ndarray, means: np.ndarray | None) -> np.ndarray:
+        channels = slice(self._done, self._done + len(scales))
+        self._done += len(scales)
+        values = self._streams.gaussian(scales * self._gains[channels], None) * self._steps[channels]
+        return values if means is None else values + means
+
+
 def nearest_units(values: np.ndarray) -> np.ndarray:
     """float32 values to integers in units of the grid, without its limits."""
     return np.rint(values.astype(np.float64) * 2.0**GRID).astype(np.int64)
 
 
-def latents_of(bundle: Bundle, streams: Reader | Check, height: int, width: int, grid: tuple[int, int] | None) -> np.ndarray:
-    return latents(bundle.model, bundle.arguments, bundle.tensors, streams, (height, width), grid)
+def latents_of(
+    bundle: Bundle, streams: Reader | Check, height: int, width: int, grid: tuple[int, int] | None, level: int
+) -> np.ndarray:
+    assert level < bundle.arguments.get("levels", 1)
+    leveled = AtLevel(streams, bundle.tensors, level) if "levels" in bundle.arguments else streams
+    return latents(bundle.model, bundle.arguments, bundle.tensors, leveled, (height, width), grid)
 
 
 def check(bundle: Bundle) -> int:
     """What the header must hold."""
     made = Check()
     cells = bundle.arguments.get("grid")
-    made.note(latents_of(bundle, made, 192, 256, (cells, cells)))
+    made.note(latents_of(bundle, made, 192, 256, (cells, cells), bundle.arguments.get("levels", 0) // 2))
     return made.crc
 
 
@@ -237,7 +264,7 @@ def decode(bundle: Bundle, data: bytes) -> np.ndarray:
     file = read_file(data)
     assert file.fingerprint == bundle.fingerprint, "of another codec"
     reader = Reader(bundle, file.payload)
-    y_hat = latents_of(bundle, reader, file.height, file.width, file.grid)
+    y_hat = latents_of(bundle, reader, file.height, file.width, file.grid, file.level)
     reader.finish(file.symbols_crc)
     return y_hat
 

@@ -9,7 +9,8 @@ from fuzzing import KINDS, MOST_GROWTH, Fuzzer, make_subjects
 def test_a_hostile_file_is_the_right_picture_or_one_line(tmp_path):
     """In bounded memory, and each in bounded time."""
     with one_thread():
-        fuzzer = Fuzzer(tmp_path, make_subjects(tmp_path, ["factorized", "hyperprior", "hific"]), seed=0)
+        names = ["factorized", "hyperprior", "hific", "factorized levels", "mean_scale levels"]
+        fuzzer = Fuzzer(tmp_path, make_subjects(tmp_path, names), seed=0)
         for number in range(1500):
             fuzzer.run(number)
     assert not fuzzer.failures

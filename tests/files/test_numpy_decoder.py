@@ -10,7 +10,7 @@ import numpy as np
 import numpy_decoder
 import numpy_networks
 import pytest
-from conftest import MODEL_NAMES, live_model, one_thread, picture
+from conftest import MODEL_NAMES, live_levels, live_model, one_thread, picture
 
 from codec.entropy import stream
 from codec.entropy.payload import STRIP
@@ -44,6 +44,17 @@ def test_latents_are_equal_bit_for_bit(name, tmp_path):
     assert numpy_decoder.check(second) == second.check == ours.header["check"]
     for seed, size in enumerate(SIZES):
         file = encode(ours, picture(*size, seed)).file
+        assert equal(numpy_decoder.decode(second, file), decode_latents(ours, file)[0].y_hat)
+
+
+@pytest.mark.parametrize("name", ["factorized", "mean_scale", "wacnn"])  # a density, means, slices
+def test_latents_of_levels_are_equal_bit_for_bit(name, tmp_path):
+    path = tmp_path / "codec.safetensors"
+    save_bundle(path, live_levels(name), {}, half=True)
+    ours, second = load_bundle(path), numpy_decoder.read_bundle(path.read_bytes())
+    assert numpy_decoder.check(second) == second.check
+    for level in (0, 3, 4):
+        file = encode(ours, picture(30, 40, level), level=level).file
         assert equal(numpy_decoder.decode(second, file), decode_latents(ours, file)[0].y_hat)
 
 

@@ -136,7 +136,7 @@ def test_coding_cannot_see_a_map(tmp_path):
     with torch.no_grad():
         bundle.model(images(1), regions=maps(7))
     assert encode(bundle, picture(64, 64)).file == file
-    assert list(inspect.signature(encode).parameters) == ["bundle", "image", "grid"]
+    assert list(inspect.signature(encode).parameters) == ["bundle", "image", "grid", "level"]
 
 
 @pytest.mark.parametrize("name", ["wacnn", "segpic"])

@@ -1,0 +1,175 @@
+"""Several rates out of one codec: before y is rounded it is multiplied by a gain, and divided by it afterwards.
+
+Cui et al. 2021 ("Asymmetric Gained Deep Image Compression With Continuous Rate Adaptation") have a gain for each level and
+channel. Here it acts at y - mean: symbols are rounded((y - mean) g), coded by the Gaussian of scale g, and the decoder has
+symbol / g + mean. What tells of y (side information, earlier slices) sees it without gains, whatever the level.
+
+B batch, L levels, A anchors, M channels of y, C channels of a part of it.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from codec.entropy.coder import LatentCoder, medians_beside
+from codec.entropy.density import Density
+from codec.entropy.gaussian import GaussianPrior
+from codec.layers.exact import LIMIT, UNIT
+from codec.layers.mixed_precision import at_least_float32
+from codec.types import UserError
+
+LEVELLED = "y"  # the stream that has levels
+MAX_LEVELS = 256  # what a file's one byte tells apart
+ANCHORS = 8  # levels whose gains are learned; those between interpolate, in log
+
+
+class Levels(nn.Module):
+    """The gains of L levels from low to high rate, and their inverses, the steps.
+
+    Learned at anchors, so that a level shares what its neighbours see. A bundle holds gains and steps of each level as integers
+    of the grid of exact arithmetic: where they are set (`fix`), they hold.
+    Raises UserError for less than 2 levels, and more than a file's byte tells apart.
+    """
+
+    def __init__(self, count: int, channels: int):
+        super().__init__()
+        if not 2 <= count <= MAX_LEVELS:
+            raise UserError(f"{count} levels; expected 2 to {MAX_LEVELS}; set levels.count")
+        self.count = count
+        self.log_gains = nn.Parameter(torch.zeros(min(count, ANCHORS), channels))
+        self._fixed: tuple[Tensor, Tensor] | None = None
+
+    @torch.no_grad()
+    def start(self, lmbdas: Sequence[float], reference: float) -> None:
+        """Begin at sqrt(lmbda / reference) of each level's lmbda, log-spaced: at high rate a step has the slope of lmbda then.
+
+        reference: that of the weights beside it, whose gain is 1.
+        """
+        first, last = (0.5 * math.log(lmbda / reference) for lmbda in (lmbdas[0], lmbdas[-1]))
+        self.log_gains.copy_(torch.linspace(first, last, len(self.log_gains))[:, None])
+
+    def of(self, levels: Tensor) -> tuple[Tensor, Tensor]:
+        """Gains and steps of levels int64 [B], each [B, M]."""
+        if self._fixed is not None:
+            gains, steps = (values.to(levels.device)[levels] for values in self._fixed)
+            return gains, steps
+        anchors = len(self.log_gains)
+        places = levels * ((anchors - 1) / (self.count - 1))
+        below = places.long().clamp(max=anchors - 2)
+        share = (places - below).to(self.log_gains)[:, None]
+        logs = torch.lerp(self.log_gains[below], self.log_gains[below + 1], share)
+        return torch.exp(logs), torch.exp(-logs)
+
+    def on_grid(self) -> tuple[Tensor, Tensor]:
+        """Gains and steps of all levels as a bundle holds them: int32 [L, M] in units of the grid.
+
+        Raises UserError for gains that the grid does not hold.
+        """
+        gains, _ = self.of(torch.arange(self.count, device=self.log_gains.device))
+        gains = gains.detach().double().cpu()
+        if not ((gains > 1 / LIMIT) & (gains < LIMIT)).all():  # false for NaN too
+            raise UserError(
+                f"gains of levels from {float(gains.min()):.3g} to {float(gains.max()):.3g}; expected them between "
+                f"{1 / LIMIT:.3g} and {LIMIT:.0f}; the training went wrong, take an earlier checkpoint"
+            )
+        units = torch.round(gains / UNIT)
+        return units.int(), torch.round(1 / (units * UNIT) / UNIT).int()
+
+    def fix(self, gains: Tensor, steps: Tensor) -> None:
+        """Hold to these gains and steps, int32 [L, M] in units of the grid.
+
+        Raises UserError where they are no gains of these levels.
+        """
+        expected, largest = (self.count, self.log_gains.size(1)), round(LIMIT / UNIT)
+        for units in (gains, steps):
+            if units.dtype != torch.int32 or units.shape != expected or not ((units > 0) & (units <= largest)).all():
+                raise UserError(f"gains of levels that are none; expected {list(expected)} integers from 1 to {largest}")
+        self._fixed = gains.float() * UNIT, steps.float() * UNIT  # exact: float32 holds all of the grid
+
+    def coder(self, coder: LatentCoder, levels: int | Tensor) -> "LevelCoder":
+        """What codes y at a level by means of `coder`.
+
+        levels: of all pictures, or of each, int64 [B], which only an estimate can have.
+        """
+        if isinstance(levels, int):
+            assert 0 <= levels < self.count, levels
+            return LevelCoder(coder, *self.of(torch.tensor([levels], device=self.log_gains.device)), levels)
+        return LevelCoder(coder, *self.of(levels), 0)
+
+
+class LevelCoder:
+    """A LatentCoder that hands another one stream y multiplied by gains and about zero, and everything else as it is.
+
+    gains, steps: [B, M], or [1, M] for all pictures. level: at which a density's tables begin. What the other one gives of y
+    are symbols, so that it may estimate, write or read; each operation on them here is rounded on its own, in float32.
+    """
+
+    def __init__(self, coder: LatentCoder, gains: Tensor, steps: Tensor, level: int):
+        self._coder, self._gains, self._steps, self._level = coder, gains, steps, level
+
+    def _beside(self, first: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Gains and steps of the channels of `like` [B, C, ...], which are those of y from `first` on."""
+        channels = slice(first, first + like.size(1))
+        gains, steps = (
+            values[:, channels].to(like.dtype).unflatten(1, (like.size(1), *[1] * (like.ndim - 2)))
+            for values in (self._gains, self._steps)
+        )
+        return gains, steps
+
+    def factorized(
+        self,
+        name: str,
+        z: Tensor | None,
+        shape: tuple[int, ...],
+        density: Density,
+        present: Tensor | None = None,
+    ) -> Tensor:
+        if name != LEVELLED:
+            return self._coder.factorized(name, z, shape, density, present)
+        medians = medians_beside(density, shape)
+        with torch.autocast(medians.device.type, enabled=False):
+            gains, steps = self._beside(0, medians[None])
+            at_levels = _DensityAtLevels(density, steps, self._level * shape[0])
+            z = None if z is None else (at_least_float32(z) - medians) * gains
+            return self._coder.factorized(name, z, shape, at_levels, present) * steps + medians
+
+    def gaussian(
+        self,
+        name: str,
+        y: Tensor | None,
+        scales: Tensor,
+        means: Tensor | None,
+        prior: GaussianPrior,
+        first_channel: int = 0,
+    ) -> Tensor:
+        if name != LEVELLED:
+            return self._coder.gaussian(name, y, scales, means, prior, first_channel)
+        with torch.autocast(scales.device.type, enabled=False):
+            scales = at_least_float32(scales)
+            means = None if means is None else at_least_float32(means)
+            gains, steps = self._beside(first_channel, scales)
+            if y is not None:
+                y = at_least_float32(y)
+                y = (y if means is None else y - means) * gains
+            values = self._coder.gaussian(name, y, scales * gains, None, prior, first_channel) * steps
+            return values if means is None else values + means
+
+
+class _DensityAtLevels:
+    """A density of y as that of its symbols about zero, each of which stands for an interval of its level's width.
+
+    steps: [B, C, 1, ...]. first_table: of the level.
+    """
+
+    def __init__(self, density: Density, steps: Tensor, first_table: int):
+        self._density, self._steps, self.first_table = density, steps, first_table
+
+    def medians(self) -> Tensor:
+        return torch.zeros_like(self._density.medians())
+
+    def likelihood(self, values: Tensor, widths: Tensor | None = None) -> Tensor:
+        assert widths is None
+        medians = medians_beside(self._density, values.shape[1:])
+        return self._density.likelihood(values * self._steps + medians, self._steps)
