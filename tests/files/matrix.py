@@ -69,7 +69,7 @@ def codecs(folder: Path, trained: list[str], num_pictures: int) -> dict[str, tup
         if not path.exists():
             save_bundle(path, make(), {}, half=False)
         found[name] = path, num_pictures
-    return found | {f"trained {Path(path).parents[1].name}": (Path(path), num_pictures) for path in trained}
+    return found | {f"trained {Path(path).parent.name}": (Path(path), num_pictures) for path in trained}
 
 
 def write(folder: Path, kodak: Path, trained: list[str], num_pictures: int) -> None:
