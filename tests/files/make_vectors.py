@@ -2,9 +2,10 @@
 
     python tests/files/make_vectors.py
 
-They are made once for a number of the format and must decode for ever, so what is there stays. Of each bundle the networks that
-decoding needs have weights that make their outputs vary; all others are zeros, since no picture is analysed: symbols are
-made up, as the tables have them, and in the second file of each codec some are as large as any can be.
+They are made once for a number of the format and must decode for ever, so what is there stays, and what is missing is made.
+Of each bundle the networks that decoding needs have weights that make their outputs vary; all others are zeros, since no
+picture is analysed: symbols are made up, as the tables have them, and in the second file of each codec some are as large as any
+can be.
 """
 
 import json
@@ -39,6 +40,8 @@ CODECS = {
     "wacnn": {"N": 24, "M": 40, "attention": False},
     "segpic": {"N": 24, "M": 40, "attention": False, "grid": 3},
 }
+LEVELS = 3  # of the codecs that follow, the first and the last of which are those of their two files
+CODECS |= {f"{name}_levels": CODECS[name] | {"levels": LEVELS} for name in ("factorized", "hyperprior", "mean_scale", "wacnn")}
 SIZES = [(83, 150), (301, 45)]  # of the two files; the second has more than one strip
 GRID = Grid(2, 5)  # of the second file of segpic; the first has the codec's own
 PERIOD = 61  # after which the weights of a layer repeat: as good as others, and small when compressed
@@ -65,7 +68,7 @@ def scale_biases(codec: Codec) -> list[Tensor]:
 
 @torch.no_grad()
 def live_codec(name: str, rng: np.random.Generator) -> Codec:
-    codec = build_model(name, **CODECS[name])
+    codec = build_model(name.removesuffix("_levels"), **CODECS[name])
     for parameter in codec.parameters():
         parameter.zero_()
     for network in codec.entropy_networks():
@@ -79,6 +82,8 @@ def live_codec(name: str, rng: np.random.Generator) -> Codec:
                 layer.beta.fill_(1)
     for bias in scale_biases(codec):
         bias.add_(3)
+    if codec.levels is not None:
+        codec.levels.log_gains.copy_(torch.from_numpy(rng.normal(size=codec.levels.log_gains.shape)).sort(0).values)
     for _, density in codec.densities():
         fresh = FactorizedDensity(density.channels, density.filters, init_scale=2)
         density.load_state_dict(fresh.state_dict())
@@ -119,9 +124,10 @@ class MadeUp:
 
 
 @torch.inference_mode()
-def made_up_file(bundle: Bundle, height: int, width: int, grid: Grid | None, coder: MadeUp) -> bytes:
-    bundle.model.read(coder, height, width, grid)
-    return write_container(bundle.fingerprint, height, width, coder.writer.finish(), coder.symbols_crc, grid)
+def made_up_file(bundle: Bundle, height: int, width: int, grid: Grid | None, coder: MadeUp, level: int | None = None) -> bytes:
+    bundle.model.read(coder, height, width, grid, level)
+    content = coder.writer.finish()
+    return write_container(bundle.fingerprint, height, width, content, coder.symbols_crc, grid, level or 0)
 
 
 def latents_crc(y_hat: Tensor) -> int:
@@ -142,13 +148,17 @@ def make(name: str, folder: Path) -> dict[str, int]:
     crcs = {}
     for number, size in enumerate(SIZES):
         grid = GRID if bundle.model.grid and number else bundle.model.grid
-        file = made_up_file(bundle, *size, grid, MadeUp(bundle, rng, extreme=number > 0))
+        level = None if bundle.model.levels is None else number * (LEVELS - 1)
+        file = made_up_file(bundle, *size, grid, MadeUp(bundle, rng, extreme=number > 0), level)
         (folder / f"{name}.{number}.lic").write_bytes(file)
         crcs[f"{name}.{number}.lic"] = latents_crc(decode_latents(bundle, file)[0].y_hat)
     return crcs
 
 
 if __name__ == "__main__":
-    assert not VECTORS.exists(), f"{VECTORS} is there; it must decode for ever"
-    found = {file: crc for name in CODECS for file, crc in make(name, VECTORS).items()}
-    (VECTORS / "latents.json").write_text(json.dumps(found, indent=1) + "\n")
+    there = VECTORS / "latents.json"
+    known = json.loads(there.read_text()) if there.exists() else {}
+    for codec_name in CODECS:
+        if f"{codec_name}.0.lic" not in known:
+            known |= make(codec_name, VECTORS)
+    there.write_text(json.dumps(known, indent=1) + "\n")
