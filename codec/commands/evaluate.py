@@ -8,6 +8,7 @@ from codec.config.command_line import Words
 from codec.config.compose import each_point
 from codec.config.measurement import load_asked, load_test_set
 from codec.machine import keep_freed_memory
+from codec.report.doctor import of_results, print_findings
 from codec.report.of_set import measure_and_report
 from codec.runs.folder import RunFolder
 from codec.types import UserError
@@ -30,4 +31,4 @@ def _evaluate(cfg: DictConfig) -> None:
     if cfg.run and not bundle.is_file():
         raise UserError(f"no finished run at {cfg.run}: {bundle.name} is not there; expected what `codec train` leaves")
     out = Path(cfg.out) if cfg.out else (source / "results" if cfg.run else Path("results"))
-    measure_and_report(bundle, load_asked(cfg, load_test_set(cfg.test)), out, out)
+    print_findings(of_results(measure_and_report(bundle, load_asked(cfg, load_test_set(cfg.test)), out, out)))

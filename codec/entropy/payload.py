@@ -26,12 +26,23 @@ does not depend on how much there is of it.
 """
 
 
+class StreamCost(NamedTuple):
+    """What one stream of a picture took: ideal bits at the tables, its symbols, and how many of them lay beyond their table."""
+
+    bits: float
+    symbols: int
+    escapes: int
+
+
+NO_COST = StreamCost(0.0, 0, 0)
+
+
 class Payload(NamedTuple):
-    """One picture's symbols: range-coded, the CRC-32 of all of them, and their ideal bits at the tables by stream."""
+    """One picture's symbols: range-coded, the CRC-32 of all of them, and what each stream took."""
 
     content: bytes
     symbols_crc: int
-    bits: dict[str, float]
+    streams: dict[str, StreamCost]
 
 
 class _SymbolCoder:
@@ -152,13 +163,17 @@ class StreamWriter(_SymbolCoder):
         return [self._payload(number) for number in range(len(self._kept[0][1]))]
 
     def _payload(self, number: int) -> Payload:
-        writer, crc, bits = SymbolWriter(), 0, {name: 0.0 for name, *_ in self._kept}
+        writer, crc = SymbolWriter(), 0
+        streams: dict[str, StreamCost] = {}
         for name, symbols, indices, tables in self._kept:
+            so_far, escaped, bits = streams.get(name, NO_COST), writer.num_escaped, 0.0
             for place in strips(symbols[number]):
                 part = symbols[number][place].ravel()
-                bits[name] += writer.write(part, indices[number][place].ravel(), tables)
+                bits += writer.write(part, indices[number][place].ravel(), tables)
                 crc = _crc(part, crc)
-        return Payload(writer.finish(), crc, bits)
+            more = (bits, symbols[number].size, writer.num_escaped - escaped)
+            streams[name] = StreamCost(*(a + b for a, b in zip(so_far, more, strict=True)))
+        return Payload(writer.finish(), crc, streams)
 
 
 class StreamReader(_SymbolCoder):

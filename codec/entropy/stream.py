@@ -73,10 +73,11 @@ def _groups(indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 class SymbolWriter:
-    """Appends symbols to a payload."""
+    """Appends symbols to a payload. num_escaped: how many of them, so far, lay beyond their table."""
 
     def __init__(self) -> None:
         self._encoder = constriction.stream.queue.RangeEncoder()
+        self.num_escaped = 0
 
     def write(self, symbols: np.ndarray, indices: np.ndarray, tables: Tables) -> float:
         """Append int32 symbols [n], each by the table of its index [n]; returns their ideal bits at those tables."""
@@ -97,6 +98,7 @@ class SymbolWriter:
 
     def _write_escaped(self, places: np.ndarray, ends: np.ndarray) -> float:
         """Places relative to a table of `ends` entries, all outside it: twice the distance, and one more if below."""
+        self.num_escaped += len(places)
         magnitudes = np.where(places < 0, 2 * (-1 - places) + 1, 2 * (places - ends))
         lengths = np.ceil(np.log2(magnitudes + 1.0)).astype(np.int32)
         self._encoder.encode(lengths, LENGTHS)

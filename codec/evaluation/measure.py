@@ -14,7 +14,7 @@ from rich.console import Console
 from codec.evaluation.classical import classical_codec
 from codec.evaluation.measures import Measures
 from codec.evaluation.progress import told
-from codec.evaluation.results import ImageRow, Point, Results, equal_pictures, hash_of_picture
+from codec.evaluation.results import ImageRow, Point, Results, StreamTotal, equal_pictures, hash_of_picture
 from codec.files.bundle import in_floats, load_bundle
 from codec.files.coding import Encoded, decode_latents, encode, estimated_bits, reconstruct
 from codec.files.devices import chosen_device, device_name, on_device
@@ -27,7 +27,6 @@ from codec.types import UserError, read_size
 from data.testsets import TestImage, TestSet
 
 MAX_OVERHEAD, MAX_OVERHEAD_BYTES = 0.005, 8  # of the payload over its ideal size at the same tables
-MAX_ESTIMATE_GAP = 0.01
 
 console = Console()
 
@@ -85,7 +84,8 @@ def evaluate(
     measures = measures or Measures()
     patches = measures.patch_features()
     pictures = told(test_set.pictures, f"coding {test_set.name}")
-    rows = [_measure(codecs, picture, files, measures, patches) for picture in pictures]
+    measured = [_measure(codecs, picture, files, measures, patches) for picture in pictures]
+    rows = [row for row, _ in measured]
     facts = encoder.header
     config = facts["facts"].get("config", {})
     setting = {"lmbda": config["model"]["lmbda"]} if "model" in config else {}
@@ -94,15 +94,7 @@ def evaluate(
     description = f"{facts['model']} {facts['arguments']}, bundle {encoder.fingerprint.hex()}, coded on {device_name(device)}"
     if "trained_with" in facts["facts"]:
         description += f", trained with {facts['facts']['trained_with']}"
-    point = Point(setting, rows, measures.of_set(patches))
-    estimated, table = point.mean("estimated_bpp"), point.mean("table_bpp")
-    assert estimated is not None and table is not None
-    if abs(estimated / table - 1) > MAX_ESTIMATE_GAP:
-        console.print(
-            f"[yellow]the estimated rate is {100 * (estimated / table - 1):+.1f} % off the rate at the coder's tables: "
-            "symbols lie far beyond their predicted scales, as early in a training",
-            soft_wrap=True,
-        )
+    point = Point(setting, rows, measures.of_set(patches), _totals([streams for _, streams in measured]))
     missing = equal_pictures([point]) | measures.missing(rows, point.of_set)
     name = " ".join(dict.fromkeys(filter(None, (config.get("experiment_name"), facts["model"]))))  # one word where they agree
     made_by = {"bundle": encoder.fingerprint.hex(), "device": device_name(device)}
@@ -118,7 +110,21 @@ class _Codecs(NamedTuple):
     floats: Bundle
 
 
-def _measure(codecs: _Codecs, picture: TestImage, files: Path, measures: Measures, patches: PatchFeatures | None) -> ImageRow:
+Cost = tuple[float, int, int]
+"""Bits, symbols and escapes of a stream of one picture."""
+
+
+def _totals(measured: Sequence[Mapping[str, Cost]]) -> dict[str, StreamTotal]:
+    """What each stream took of all pictures."""
+    names = dict.fromkeys(name for streams in measured for name in streams)
+    costs = {name: [streams[name] for streams in measured if name in streams] for name in names}
+    return {name: StreamTotal(*map(sum, zip(*rows, strict=True))) for name, rows in costs.items()}
+
+
+def _measure(
+    codecs: _Codecs, picture: TestImage, files: Path, measures: Measures, patches: PatchFeatures | None
+) -> tuple[ImageRow, Mapping[str, Cost]]:
+    """The row of a picture, and what its streams took."""
     encoder, decoder, floats = codecs
     original = picture.load()
     path = files / f"{picture.name}.lic"
@@ -137,7 +143,7 @@ def _measure(codecs: _Codecs, picture: TestImage, files: Path, measures: Measure
     _check_overhead(encoded, path)
     pixels = height * width
     similarity, values = measures.ms_ssim(decoded, original), measures.of_picture(decoded, original, patches)
-    return ImageRow(
+    row = ImageRow(
         picture.name, width, height,
         file_bpp=8 * len(data) / pixels,
         psnr=finite(psnr(decoded, original)),
@@ -149,6 +155,7 @@ def _measure(codecs: _Codecs, picture: TestImage, files: Path, measures: Measure
         lpips=values.get("lpips"), niqe=values.get("niqe"),
         picture_sha256=hash_of_picture(original), file_sha256=hashlib.sha256(data).hexdigest(),
     )  # fmt: skip
+    return row, encoded.streams
 
 
 def _check_overhead(encoded: Encoded, path: Path) -> None:

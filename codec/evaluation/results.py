@@ -57,15 +57,26 @@ QUANTITIES = tuple(f.name for f in fields(ImageRow) if f.type == (float | None))
 
 
 @dataclass(frozen=True)
+class StreamTotal:
+    """Of one stream over all pictures: bits at the coder's tables, symbols, and those of them that lay beyond their table."""
+
+    bits: float
+    symbols: int
+    escapes: int
+
+
+@dataclass(frozen=True)
 class Point:
     """One setting of a codec on all pictures.
 
     of_set: what the pictures have together: fid and kid where they were asked for, and num_patches, by which they go.
+    streams: what each stream of a learned codec took of all pictures.
     """
 
     setting: dict[str, Any]
     images: list[ImageRow]
     of_set: dict[str, float] = field(default_factory=dict)
+    streams: dict[str, StreamTotal] = field(default_factory=dict)
 
     def mean(self, quantity: str) -> float | None:
         """The arithmetic mean of a quantity over the pictures that have it.
@@ -123,7 +134,13 @@ class Results:
             "measured_with": self.measured_with,
             "made_by": self.made_by,
             "points": [
-                {"setting": p.setting, "means": p.means(), "of_set": p.of_set, "images": [asdict(row) for row in p.images]}
+                {
+                    "setting": p.setting,
+                    "means": p.means(),
+                    "of_set": p.of_set,
+                    "streams": {name: asdict(stream) for name, stream in p.streams.items()},
+                    "images": [asdict(row) for row in p.images],
+                }
                 for p in self.points
             ],
         }
@@ -134,8 +151,12 @@ class Results:
         """What to_json gave; ValueError, KeyError or TypeError for anything else."""
         document = json.loads(text)
         points = [
-            Point(p["setting"], [ImageRow(**row) for row in p["images"]], p.get("of_set", {})) for p in document["points"]
-        ]
+            Point(
+                p["setting"], [ImageRow(**row) for row in p["images"]], p.get("of_set", {}),
+                {name: StreamTotal(**stream) for name, stream in p.get("streams", {}).items()},
+            )
+            for p in document["points"]
+        ]  # fmt: skip
         return cls(
             document["name"], document["description"], document["dataset"], points, document["not_computed"],
             document.get("measured_with", {}), document.get("made_by", {}),

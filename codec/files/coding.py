@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from codec.entropy.coder import RateEstimator
-from codec.entropy.payload import Payload, StreamReader, StreamWriter
+from codec.entropy.payload import Payload, StreamCost, StreamReader, StreamWriter
 from codec.files.container import MAX_PIXELS, Container, read_container, write_container
 from codec.files.limits import check_pixels
 from codec.files.loaded import Bundle
@@ -28,20 +28,25 @@ from codec.types import UserError
 class Encoded:
     """A coded picture.
 
-    file: the .lic file. payload_bytes: its range-coded part. bits_by_stream: ideal bits at the tables that coded it.
+    file: the .lic file. payload_bytes: its range-coded part. streams: what each took at the tables that coded it.
     symbols_crc: CRC-32 of all symbols. y: the model's analysis, before quantisation; size: (h, w) of the latent; grid: the
     regions, where the codec adapts to them; level: where it has several; latents: what the decoder will have.
     """
 
     file: bytes
     payload_bytes: int
-    bits_by_stream: dict[str, float]
+    streams: dict[str, StreamCost]
     symbols_crc: int
     y: Tensor
     size: tuple[int, int]
     grid: Grid | None
     level: int | None
     latents: Latents
+
+    @property
+    def bits_by_stream(self) -> dict[str, float]:
+        """The ideal bits of each stream."""
+        return {name: stream.bits for name, stream in self.streams.items()}
 
     @property
     def table_bits(self) -> float:
@@ -116,9 +121,9 @@ def begin_coding(bundle: Bundle, pictures: Analysed, level: int | None = None) -
         latents = bundle.model.code_latents(bundle.model.at_levels(coder, level), y, size, grid)
 
     def encoded(number: int, payload: Payload) -> Encoded:
-        content, crc, bits = payload
+        content, crc, streams = payload
         file = write_container(bundle.fingerprint, height, width, content, crc, grid, level or 0)
-        return Encoded(file, len(content), bits, crc, y[number : number + 1], size, grid, level, latents.of(number))
+        return Encoded(file, len(content), streams, crc, y[number : number + 1], size, grid, level, latents.of(number))
 
     return lambda: [encoded(number, payload) for number, payload in enumerate(coder.finish())]
 

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from codec.evaluation.measure import Measurement
 from codec.evaluation.results import Results
+from codec.report.doctor import diagnose, print_findings
 from codec.report.of_set import measure_and_report
 from codec.report.plots import write_rate_plot
 from codec.report.tables import print_table
@@ -23,9 +24,10 @@ def is_measured(folder: RunFolder, dataset: str, baselines: Sequence[str]) -> bo
 
 
 def show_run(folder: RunFolder, dataset: str, baselines: Sequence[str]) -> None:
-    """Print what a finished run measured."""
+    """Print what a finished run measured, and what is wrong with it."""
     ours, *others = map(Results.read, _files(folder, dataset, baselines))
     print_table(ours, others, Console())
+    print_findings(diagnose(folder))
     print(f"report   {folder.report}")
 
 
@@ -38,4 +40,5 @@ def finish_run(folder: RunFolder, measurement: Measurement, target_bpp: float | 
         print(f"rate     {bpp:.3f} bpp on {results.dataset}, target {target_bpp} in training")
         write_rate_plot(folder.metrics_file, folder.report / "rate.png")
         print(f"steering {folder.report / 'rate.png'}")
+    print_findings(diagnose(folder))
     return {"file_bpp": bpp} | ({} if psnr is None else {"psnr": psnr})

@@ -14,6 +14,7 @@ from torch import Tensor
 from codec.callbacks.state import TellState
 from codec.files.bundle import save_bundle
 from codec.machine import keep_freed_memory, told_load
+from codec.models import Codec
 from codec.modules.base import CodecModule
 from codec.runs.claim import Claim
 from codec.runs.folder import RunFolder
@@ -45,6 +46,11 @@ def check_checkpoint(path: Path, module: CodecModule) -> None:
         ]
     if wrong:
         raise UserError(f"{path} has {', '.join(wrong[:4])} ({len(wrong)} parts); expected {expected}; {remedy}")
+
+
+def _quantile_error(codec: Codec) -> float:
+    """How far the codec's quantiles are from where its densities have their tails and medians, in logits, on average."""
+    return float(codec.auxiliary_loss().detach()) / sum(density.quantiles.numel() for _, density in codec.densities())
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,7 @@ class Training:
             print(self.trainer.profiler.summary())  # type: ignore[attr-defined]  # Lightning's own goes to a log that is off
         if "val/loss" in self.trainer.callback_metrics:
             self.folder.update_facts(val_loss=float(self.trainer.callback_metrics["val/loss"]))
+        self.folder.update_facts(quantile_error=_quantile_error(self.module.codec))  # before they are solved
         facts: dict[str, Any] = {"config": {key: self.config[key] for key in TOLD}}
         if self.module.loss.measured_with is not None:
             facts["trained_with"] = self.module.loss.measured_with

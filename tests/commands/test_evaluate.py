@@ -40,7 +40,6 @@ def folder(tmp_path) -> Path:
     return folder
 
 
-@pytest.mark.filterwarnings("ignore:the estimated rate")
 def test_the_command_leaves_files_results_plot_and_pictures(bundle, folder, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["eval", f"codec={bundle}", "test=folder", f"test.root={folder}", f"out={out}", "test.baselines=[jpeg]"]) == 0
@@ -56,7 +55,6 @@ def test_the_command_leaves_files_results_plot_and_pictures(bundle, folder, tmp_
     assert json.loads((out / "pictures.json").read_text())["results"]["bpp"] == [ours.points[0].mean("file_bpp")]
 
 
-@pytest.mark.filterwarnings("ignore:the estimated rate")
 def test_a_folder_measured_twice_into_itself_is_the_same_set(bundle, folder, tmp_path, capsys):
     """Its plot and its sheet are no pictures; a name in no encoding, and a picture that WebP refuses, are pictures."""
     Image.new("RGB", (16384, 1), (9, 8, 7)).save(folder / os.fsdecode(b"wid\xe9.png"))
@@ -71,7 +69,6 @@ def test_a_folder_measured_twice_into_itself_is_the_same_set(bundle, folder, tmp
     assert "16383" in (folder / "pictures_webp.csv").read_text()
 
 
-@pytest.mark.filterwarnings("ignore:the estimated rate")
 def test_measures_that_were_asked_for(bundle, folder, tmp_path, capsys, monkeypatch):
     """Values and networks in results and output; a network that cannot be had leaves a column empty, and says why."""
     monkeypatch.setitem(sys.modules, "pyiqa", None)
@@ -91,7 +88,6 @@ def test_measures_that_were_asked_for(bundle, folder, tmp_path, capsys, monkeypa
     assert "unknown measure 'vmaf'" in capsys.readouterr().err
 
 
-@pytest.mark.filterwarnings("ignore:the estimated rate")
 def test_without_baselines(bundle, folder, tmp_path):
     assert (
         main(["eval", f"codec={bundle}", "test=folder", f"test.root={folder}", f"out={tmp_path / 'out'}", "test.baselines=[]"])

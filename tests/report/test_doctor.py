@@ -1,0 +1,168 @@
+"""What the doctor finds: each sickness by its name, in a run or a codec that has it; nothing in what is healthy."""
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import TINY, live_codec, one_thread, picture
+
+from codec.cli import main
+from codec.evaluation.measure import evaluate
+from codec.evaluation.results import Results
+from codec.files.bundle import SHIPPED, save_bundle
+from codec.report.doctor import diagnose, of_results
+from codec.runs.folder import RunFolder
+from data.testsets import TestImage, TestSet, photographs
+
+PICTURES = TestSet("mine", [TestImage("a", lambda: picture(256, 320))])
+STEPS = 400  # of the runs that are made up of a real one's files
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a run of four steps, and what it said at its end."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    with one_thread(), pytest.MonkeyPatch.context() as patch:
+        said = []
+        patch.setattr("builtins.print", lambda *words, **_: said.append(" ".join(map(str, words))))
+        assert main(["train", *TINY, f"run_dir={folder}", "logger=[]", "callbacks=none"]) == 0
+    return folder, "\n".join(said)
+
+
+def write_log(folder: Path, **columns: list[float]) -> None:
+    """metrics.csv: values at equal steps up to the last one, by `train__bpp` for train/bpp."""
+    count = len(next(iter(columns.values())))
+    with RunFolder(folder).metrics_file.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["step", *(name.replace("__", "/") for name in columns)])
+        for number, row in enumerate(zip(*columns.values(), strict=True), start=1):
+            writer.writerow([STEPS * number // count, *row])
+
+
+@pytest.fixture
+def healthy(trained, tmp_path) -> Path:
+    """The same run as if it had been trained well: its files, with figures of a healthy one."""
+    folder = tmp_path / "run"
+    shutil.copytree(trained[0], folder)
+    run = RunFolder(folder)
+    config = yaml.safe_load(run.config_file.read_text())
+    config["data"]["crop"] = 256
+    run.config_file.write_text(yaml.safe_dump(config))
+    run.update_facts(quantile_error=0.2)
+    write_log(folder, **HEALTHY_LOG)
+    path = run.results / "photographs.json"
+    results = Results.read(path)
+    (point,) = results.points
+    rows = [replace(row, estimated_bpp=row.payload_bpp) for row in point.images]
+    streams = point.streams | {"y": replace(point.streams["y"], escapes=0, bits=10 * point.streams["z"].bits)}
+    path.write_text(replace(results, points=[replace(point, images=rows, streams=streams)]).to_json())
+    return folder
+
+
+HEALTHY_LOG = {
+    "train__bpp_z": [0.01] * 8, "train__skipped_steps": [0] * 8, "val__loss": [2, 1.5, 1.3, 1.2, 1.1, 1.02, 1.02, 1.015],
+    "train__real_accuracy": [0.9, 0.5, 0.9, 0.7, 0.7, 0.7, 0.7, 0.7], "train__fake_accuracy": [0.7] * 8,
+    "train__quantized_bpp": [0.9, 0.5, 0.3, 0.2, 0.15, 0.13, 0.15, 0.13], "train__target_bpp": [0.14] * 8,
+}  # fmt: skip
+
+
+def names(folder: Path) -> list[str]:
+    return [finding.name for finding in diagnose(RunFolder(folder))]
+
+
+def test_a_healthy_run_is_silent(healthy):
+    assert diagnose(RunFolder(healthy)) == []
+
+
+@pytest.mark.parametrize(
+    "expected, column, values",
+    [
+        ("steps skipped", "train__skipped_steps", [0] * 7 + [1]),
+        ("validation still falling", "val__loss", [2, 1.5, 1.3, 1.2, 1.1, 1.05, 1.04, 1.03]),
+        ("discriminator at chance", "train__real_accuracy", [0.9] * 5 + [0.35] * 3),
+        ("discriminator winning", "train__fake_accuracy", [0.7] * 5 + [1.3] * 3),
+        ("rate target not reached", "train__quantized_bpp", [0.9, 0.5, 0.3, 0.2, 0.13, 0.17, 0.16, 0.17]),
+        ("rate target not reached", "train__quantized_bpp", [0.9, 0.5, 0.3, 0.2, 0.15, 0.11, 0.12, 0.11]),
+    ],
+)
+def test_a_log_that_shows_it_is_named(healthy, expected, column, values):
+    write_log(healthy, **HEALTHY_LOG | {column: values})
+    assert names(healthy) == [expected]
+
+
+def test_what_only_an_end_can_tell_is_not_told_of_a_run_that_goes_on(healthy):
+    write_log(healthy, **HEALTHY_LOG | {"val__loss": [8, 7, 6, 5, 4, 3, 2, 1]})
+    RunFolder(healthy).bundle.unlink()
+    assert names(healthy) == []
+
+
+def test_four_steps_on_small_crops_are_told_at_their_end(trained):
+    """A real run: crops of 64, quantiles where they started, a loss that falls."""
+    folder, said = trained
+    assert {"crops too small", "quantiles far from the tails"} <= set(names(folder))
+    lines = [line for line in said.splitlines() if line.startswith("doctor")]
+    assert lines == [f"doctor   {finding}" for finding in diagnose(RunFolder(folder))]
+    assert "z of crops of 64 is 1x1" in said and "data.crop=256" in said
+
+
+def test_a_codec_without_side_information_has_no_crops_too_small(healthy):
+    config = yaml.safe_load((healthy / "config.yaml").read_text())
+    config["data"]["crop"] = 64
+    (healthy / "config.yaml").write_text(yaml.safe_dump(config))
+    assert names(healthy) == ["crops too small"]
+    write_log(healthy, **{name: values for name, values in HEALTHY_LOG.items() if name != "train__bpp_z"})
+    assert names(healthy) == []
+
+
+@torch.no_grad()
+def measured(folder: Path, change) -> Results:
+    """A codec whose predicted scales fit its latents, changed."""
+    codec = live_codec("mean_scale", fitting=True)
+    change(codec)
+    save_bundle(folder / "codec.safetensors", codec, {}, half=True)
+    return evaluate(folder / "codec.safetensors", PICTURES, folder / "files")
+
+
+def of_measured(results: Results) -> list[str]:
+    return [finding.name for finding in of_results(results)]
+
+
+def test_a_codec_of_fitting_scales_is_silent(tmp_path, on_one_thread):
+    assert of_measured(measured(tmp_path, lambda codec: None)) == []
+
+
+def test_a_codec_whose_z_says_nothing_is_asleep(tmp_path, on_one_thread):
+    def put_to_sleep(codec):
+        codec.h_a[-1].weight.zero_()
+        codec.h_a[-1].bias.zero_()
+        density = codec.entropy_bottleneck
+        density.matrices[0].fill_(200)  # all of it at one symbol, as a density that was trained on nothing else
+        for bias in density.biases:
+            bias.zero_()
+
+    assert of_measured(measured(tmp_path, put_to_sleep)) == ["z asleep"]
+
+
+def test_symbols_beyond_their_scales_are_escapes_and_set_estimate_and_files_apart(tmp_path, on_one_thread):
+    def narrow(codec):
+        codec.h_s[-1].weight.zero_()
+        codec.h_s[-1].bias.fill_(0.11)
+
+    assert of_measured(measured(tmp_path, narrow)) == ["estimate and file apart", "escapes"]
+
+
+@pytest.mark.slow
+def test_the_shipped_codec_is_silent(tmp_path):
+    assert of_results(evaluate(SHIPPED, photographs(), tmp_path)) == []
+
+
+def test_results_of_another_kind_say_nothing(healthy):
+    results = RunFolder(healthy).results
+    (results / "torn.json").write_text("{")
+    (results / "other.json").write_text(json.dumps({"results": {"bpp": [1.0]}}))
+    assert names(healthy) == []
