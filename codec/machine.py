@@ -2,7 +2,9 @@
 
 import ctypes
 import os
+import re
 import sys
+from pathlib import Path
 
 import torch
 
@@ -36,6 +38,15 @@ def give_back_freed_memory() -> None:
 def _glibc() -> ctypes.CDLL | None:
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
+
+
+def resident_bytes(which: str) -> int:
+    """Memory of this process as Linux counts it: VmRSS now, VmHWM at its peak (getrusage's peak is inherited); else 0."""
+    if sys.platform != "linux":
+        return 0
+    found = re.search(rf"^{which}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return 1024 * int(found[1])
 
 
 def told_load() -> str | None:

@@ -110,24 +110,24 @@ for words in json.loads(sys.argv[1]):
     assert main(words) == 0, words
 """
 
-# Stands in for BPG's programs: their words, and JPEG's bytes.
-BPG = """#!{python}
+# Stands in for libavif's programs: their words, and JPEG's bytes.
+AVIFENC = """#!{python}
 import sys
 from PIL import Image
 words = sys.argv[1:]
-if words == ["-h"]:
-    print("BPG Image Encoder version 0.9.8")
+if words == ["--version"]:
+    print("Version: 1.4.2")
     raise SystemExit(1)
-source, target = words[-1], words[words.index("-o") + 1]
+source, target = words[-2:]
 if "-q" in words:
-    assert words[:2] == ["-f", "444"]
-    Image.open(source).save(target, "JPEG", quality=2 * (51 - int(words[words.index("-q") + 1])), subsampling=0)
+    assert words[:2] == ["-y", "444"]
+    Image.open(source).save(target, "JPEG", quality=int(words[words.index("-q") + 1]), subsampling=0)
 else:
     Image.open(source).save(target)
 """
 
 TINY = [
-    "steps=2", "model.N=8", "model.M=12", "data.crop=64", "data.batch_size=2", "data.num_workers=0", "test.baselines=[bpg]",
+    "steps=2", "model.N=8", "model.M=12", "data.crop=64", "data.batch_size=2", "data.num_workers=0", "test.baselines=[avifenc]",
     "trainer.limit_val_batches=1", "trainer.accelerator=cpu", "test=listed", "test.file=list.txt",
 ]  # fmt: skip
 LIVELY = ["optim.lr=0.3", "optim.clip_norm=null"]  # after two steps of it latents are no longer all zeros
@@ -136,8 +136,8 @@ LIVELY = ["optim.lr=0.3", "optim.clip_norm=null"]  # after two steps of it laten
 @pytest.fixture(scope="module")
 def used(tree):
     """The tree after two trainings of two steps that use everything in it; what was printed."""
-    for name in ("bpgenc", "bpgdec"):
-        (tree / name).write_text(BPG.format(python=sys.executable))
+    for name in ("avifenc", "avifdec"):
+        (tree / name).write_text(AVIFENC.format(python=sys.executable))
         (tree / name).chmod(0o755)
     (tree / "arrays").mkdir()
     np.save(tree / "arrays" / "pictures.npy", np.stack([picture(80, 96, seed).permute(1, 2, 0).numpy() for seed in range(3)]))
@@ -183,11 +183,12 @@ def test_the_losses_are_what_is_minimised(used):
 @pytest.mark.slow
 def test_the_set_and_the_classical_codec_are_measured(used):
     tree, _ = used
-    ours, bpg = (json.loads((tree / "first" / "results" / f"{name}.json").read_text()) for name in ("list", "list_bpg"))
+    ours, avif = (json.loads((tree / "first" / "results" / f"{name}.json").read_text()) for name in ("list", "list_avifenc"))
     assert [row["name"] for row in ours["points"][0]["images"]] == ["mine"]
-    assert [point["setting"]["qp"] for point in bpg["points"]] == [50, 46, 42, 38, 34, 30, 26]
-    assert bpg["results"]["bpp"] == sorted(bpg["results"]["bpp"])
-    assert "version 0.9.8" in bpg["description"] and "bpgenc -f 444 -q {setting}" in bpg["description"]
+    assert [point["setting"]["quality"] for point in avif["points"]] == [20, 30, 40, 50, 60, 70, 80]
+    assert avif["results"]["bpp"] == sorted(avif["results"]["bpp"])
+    assert "Version: 1.4.2" in avif["description"] and "avifenc -y 444 -q {quality}" in avif["description"]
+    assert avif["made_by"]["colour"] == "YCbCr 4:4:4"
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ MAY_IMPORT = {
         "codec.types", "codec.entropy", "codec.models.base", "codec.models.discriminator", "codec.losses", "codec.optim",
     ],
     "codec.runs": ["codec.types", "codec.atomic"],
-    "codec.callbacks": ["codec.types", "codec.atomic", "codec.runs"],
+    "codec.callbacks": ["codec.types", "codec.atomic", "codec.metrics", "codec.runs"],
     "codec.training": [
         "codec.types", "codec.machine", "codec.saved_tensors", "codec.files", "codec.models", "codec.losses", "codec.optim",
         "codec.modules", "codec.runs", "codec.callbacks", "data",

@@ -2,7 +2,6 @@
 
 import math
 import multiprocessing
-import re
 import statistics
 import sys
 import time
@@ -10,7 +9,6 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -18,7 +16,7 @@ from codec.benchmark.coding import bundle_of, coding_steps, decoding_steps, enco
 from codec.benchmark.sides import THEIRS, Settings, Steps, build_sides, layer_steps, training_steps
 from codec.files.bundle import in_floats
 from codec.layers.dps_conv import TAPS
-from codec.machine import keep_freed_memory
+from codec.machine import keep_freed_memory, resident_bytes
 from codec.training.precision import cpu_multiplies_bf16
 
 STEP, LAYER = "training step", "DPSConv"
@@ -72,15 +70,6 @@ def _against_floats(settings: Settings) -> dict[str, Row]:
     return rows
 
 
-def _resident_bytes(which: str) -> int:
-    """Memory of this process as Linux counts it: VmRSS now, VmHWM at its peak (getrusage's peak is inherited); else 0."""
-    if sys.platform != "linux":
-        return 0
-    found = re.search(rf"^{which}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    assert found is not None
-    return 1024 * int(found[1])
-
-
 _step: Callable[[], object]
 """Of a worker process: the step of its side."""
 
@@ -91,10 +80,10 @@ def _prepare(settings: Settings, row: str, side: int) -> int:
     _step = STEPS[row](settings)[side]
     if side == OURS:
         keep_freed_memory()  # as training does; not before, or what building the models freed would hide the growth
-    before = _resident_bytes("VmRSS")
+    before = resident_bytes("VmRSS")
     for _ in range(2):
         _step()
-    return _resident_bytes("VmHWM") - before
+    return resident_bytes("VmHWM") - before
 
 
 def _seconds_here(repeats: int) -> float:

@@ -47,7 +47,7 @@ INSTEAD = {
         "device": "test.device",
     },
 }
-OPEN = ("callbacks", "logger", "data.sources", "data.weights", "hydra")  # where names are the user's own
+OPEN = ("callbacks", "logger", "data.sources", "data.weights", "test.programs", "hydra")  # where names are the user's own
 
 
 def dotted(config: Mapping[str, Any], above: str = "") -> Iterator[str]:

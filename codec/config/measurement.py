@@ -2,11 +2,12 @@
 
 from omegaconf import DictConfig
 
+from codec.config.compose import plain
 from codec.config.nodes import instantiate
 from codec.evaluation.measure import Measurement, load_measurement
 from data.testsets import TestSet
 
-BESIDE = ("baselines", "measures", "device", "max_memory")  # keys of `test` that are not the set's
+BESIDE = ("baselines", "measures", "device", "max_memory", "programs")  # keys of `test` that are not the set's
 
 
 def load_test_set(test: DictConfig) -> TestSet:
@@ -23,5 +24,11 @@ def load_asked(cfg: DictConfig, test_set: TestSet) -> Measurement:
     Raises UserError for what cannot be measured on the set.
     """
     return load_measurement(
-        test_set, cfg.test.baselines, cfg.test.measures, cfg.perceptual, cfg.test.device, cfg.test.max_memory
+        test_set,
+        cfg.test.baselines,
+        cfg.test.measures,
+        cfg.perceptual,
+        cfg.test.device,
+        cfg.test.max_memory,
+        plain(cfg.test.programs),
     )

@@ -6,7 +6,7 @@ What is kept is one file a codec and set, named after the hash of all that it de
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
@@ -15,10 +15,12 @@ from rich.markup import escape
 
 from codec.atomic import write_atomically
 from codec.evaluation.classical import classical_codec, measure_classical
+from codec.evaluation.classical_codecs import ClassicalCodec
 from codec.evaluation.results import ImageRow, Results, hash_of_picture
+from codec.types import UnavailableError
 from data.testsets import TestSet
 
-FORMAT = 1  # of what is kept, and of how measure_classical measures: another one finds nothing
+FORMAT = 2  # of what is kept, and of how measure_classical measures: another one finds nothing
 KEPT = "; measured once on these pictures and kept, its times are of then"
 
 
@@ -28,14 +30,14 @@ def cache_folder() -> Path:
     return Path(asked) if asked else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "codec"
 
 
-def measure_baselines(names: Sequence[str], test_set: TestSet) -> list[Results]:
+def measure_baselines(names: Sequence[str], test_set: TestSet, programs: Mapping[str, ClassicalCodec] = {}) -> list[Results]:
     """What measure_classical gives for each codec of `names`; what was measured before, on any set of these pictures, is read.
 
-    The times of encoding and decoding stay those of the measurement, as the description says.
-    Raises UserError as classical_codec does.
+    programs: see classical_codec. The times of encoding and decoding stay those of the measurement, as the description says.
+    A codec that this machine cannot run has no points, and says why. Raises UserError as classical_codec does.
     """
     pictures = _hash_of_pictures(test_set) if names else ""
-    return [_measured_once(name, test_set, pictures) for name in names]
+    return [_measured_once(name, classical_codec(name, programs), test_set, pictures) for name in names]
 
 
 def _hash_of_pictures(test_set: TestSet) -> str:
@@ -46,15 +48,18 @@ def _hash_of_pictures(test_set: TestSet) -> str:
     return digest.hexdigest()
 
 
-def _measured_once(name: str, test_set: TestSet, pictures: str) -> Results:
-    codec = classical_codec(name)
+def _measured_once(name: str, codec: ClassicalCodec, test_set: TestSet, pictures: str) -> Results:
+    try:
+        codec.check()
+    except UnavailableError as reason:
+        return Results(codec.label, "not measured", test_set.name, [], {"file_bpp": str(reason)})
     depends = {"format": FORMAT, "columns": [field.name for field in fields(ImageRow)], "pictures": pictures}
     depends |= {"codec": asdict(codec), "libraries": codec.versions()}
     key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
     path = cache_folder() / "baselines" / f"{name}-{key}"
     results = _read(path)
     if results is None:
-        results = measure_classical(name, test_set)
+        results = measure_classical(name, test_set, {name: codec})
         if any(row.failed for point in results.points for row in point.images):
             return results  # which may be another time's luck
         results = replace(results, description=results.description + KEPT)

@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,50 +10,57 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from codec.evaluation.classical_codecs import ClassicalCodec, ExternalCodec, PillowCodec
+from codec.evaluation.classical_codecs import ClassicalCodec, PillowCodec
 from codec.evaluation.failures import FigureError, attempt
 from codec.evaluation.progress import told
-from codec.evaluation.results import ImageRow, Point, Results, equal_pictures, failed_rows, hash_of_picture
-from codec.metrics.quality import finite, psnr
+from codec.evaluation.results import ImageRow, Point, Results, equal_pictures, failed_rows, hash_of_picture, small_pictures
+from codec.metrics.quality import finite, ms_ssim, ms_ssim_db, psnr
 from codec.types import UserError
 from data.testsets import TestSet
 
+YCBCR_420 = "YCbCr 4:2:0"
+
+
+def _avif(label: str, options: dict[str, int]) -> PillowCodec:
+    """AVIF at one of its speeds: the slower ones save bits, which a plot with the fastest alone would keep from its reader."""
+    ladder = (10, 20, 30, 40, 50, 60, 70, 80)
+    return PillowCodec(label, "quality", ladder, YCBCR_420, "AVIF", ("avif",), {"subsampling": "4:2:0"} | options)
+
+
 CLASSICAL: dict[str, ClassicalCodec] = {
     "jpeg": PillowCodec(
-        "JPEG", "quality", (4, 7, 10, 14, 18, 24, 32, 42, 54, 66, 78, 88, 95),
-        "JPEG", ("jpg", "libjpeg_turbo", "mozjpeg"), {"optimize": True, "progressive": True},
+        "JPEG", "quality", (4, 7, 10, 14, 18, 24, 32, 42, 54, 66, 78, 88, 95), YCBCR_420,
+        "JPEG", ("jpg", "libjpeg_turbo", "mozjpeg"), {"optimize": True, "progressive": True, "subsampling": "4:2:0"},
     ),
-    "webp": PillowCodec("WebP", "quality", (0, 5, 15, 30, 45, 60, 75, 85, 92), "WEBP", ("webp",), {"method": 4}),
-    "avif": PillowCodec("AVIF", "quality", (10, 20, 30, 40, 50, 60, 70, 80), "AVIF", ("avif",), {"speed": 8}),
+    "webp": PillowCodec("WebP", "quality", (0, 5, 15, 30, 45, 60, 75, 85, 92), YCBCR_420, "WEBP", ("webp",), {"method": 4}),
+    "avif": _avif("AVIF", {"speed": 8}),
+    "avif_default": _avif("AVIF default", {}),
+    "avif_slowest": _avif("AVIF slowest", {"speed": 0}),
     "jpeg2000": PillowCodec(
-        "JPEG 2000", "quality_layers", (240, 160, 110, 75, 50, 34, 23, 16, 11), "JPEG2000", ("jpg_2000",),
+        "JPEG 2000", "quality_layers", (240, 160, 110, 75, 50, 34, 23, 16, 11), "YCbCr 4:4:4 (ICT)", "JPEG2000", ("jpg_2000",),
         {"irreversible": True, "mct": 1},  # Pillow leaves the colour transform out: 2 to 8 dB on Kodak
     ),
-    "jxl": ExternalCodec(
-        "JPEG XL", "distance", (15, 11, 8, 6, 4.5, 3.3, 2.4, 1.7, 1.2, 0.8),
-        "cjxl {input} {output} -d {setting}", "djxl {input} {output}", "cjxl --version", ".jxl",
-    ),
+    "jxl": PillowCodec("JPEG XL", "quality", (5, 10, 20, 30, 45, 60, 70, 80, 88, 93), "XYB 4:4:4", "JXL", (), {}),
+    "heic": PillowCodec("HEIC", "quality", (5, 12, 20, 28, 36, 44, 52, 60), YCBCR_420, "HEIF", (), {"chroma": 420}),
 }  # fmt: skip
 
 
-def classical_codec(name: str) -> ClassicalCodec:
-    """The codec of that name.
+def classical_codec(name: str, programs: Mapping[str, ClassicalCodec] = {}) -> ClassicalCodec:
+    """The codec of that name, of CLASSICAL or of `programs`. Raises UserError for any other."""
+    codecs = CLASSICAL | dict(programs)
+    if name not in codecs:
+        raise UserError(f"unknown baseline '{name}'; expected some of {', '.join(codecs)}; set test.baselines")
+    return codecs[name]
 
-    Raises UserError for a name that is not in CLASSICAL, or for one that this machine cannot run.
+
+def measure_classical(name: str, test_set: TestSet, programs: Mapping[str, ClassicalCodec] = {}) -> Results:
+    """The codec `name` at its whole ladder: file sizes as written, PSNR and MS-SSIM as decoded.
+
+    programs: see classical_codec. A picture that it refuses, as WebP does one of 16,384 pixels, is a row that says why.
+    Raises UserError as classical_codec does, and UnavailableError where this machine cannot run it.
     """
-    if name not in CLASSICAL:
-        raise UserError(f"unknown baseline '{name}'; expected some of {', '.join(CLASSICAL)}; set test.baselines")
-    CLASSICAL[name].check()
-    return CLASSICAL[name]
-
-
-def measure_classical(name: str, test_set: TestSet) -> Results:
-    """The codec `name` at its whole ladder: file sizes as written, PSNR of what they decode to.
-
-    A picture that it refuses, as WebP does one of 16,384 pixels, is a row that says why.
-    Raises UserError as classical_codec does.
-    """
-    codec = classical_codec(name)
+    codec = classical_codec(name, programs)
+    codec.check()
     rows: dict[Any, list[ImageRow]] = {setting: [] for setting in codec.ladder}
     for picture in told(test_set.pictures, f"{codec.label} on {test_set.name}"):
         original = picture.load()
@@ -60,8 +68,8 @@ def measure_classical(name: str, test_set: TestSet) -> Results:
         for setting in codec.ladder:
             rows[setting].append(_row(codec, picture.name, image, original, setting))
     points = [Point({codec.parameter: setting}, rows[setting]) for setting in codec.ladder]
-    missing = {"ms_ssim": "left out for classical codecs: it takes longer than all else"}
-    return Results(codec.label, codec.describe(), test_set.name, points, missing | equal_pictures(points) | failed_rows(points))
+    missing = small_pictures(points) | equal_pictures(points) | failed_rows(points)
+    return Results(codec.label, codec.describe(), test_set.name, points, missing, made_by=codec.made_by())
 
 
 def _row(codec: ClassicalCodec, name: str, image: Image.Image, original: Tensor, setting: Any) -> ImageRow:
@@ -75,10 +83,13 @@ def _row(codec: ClassicalCodec, name: str, image: Image.Image, original: Tensor,
             raise FigureError(f"it came back as {decoded.size}; expected {image.size}")
     except FigureError as error:
         return ImageRow(name, image.width, image.height, file_bpp=None, psnr=None, failed=str(error))
+    picture = torch.from_numpy(np.array(decoded)).permute(2, 0, 1)
+    similarity = ms_ssim(picture, original)
     return ImageRow(
         name, image.width, image.height,
         file_bpp=8 * len(data) / (image.width * image.height),
-        psnr=finite(psnr(torch.from_numpy(np.array(decoded)).permute(2, 0, 1), original)),
+        psnr=finite(psnr(picture, original)),
+        ms_ssim=similarity, ms_ssim_db=ms_ssim_db(similarity),
         encode_seconds=between - begun, decode_seconds=done - between,
         picture_sha256=hash_of_picture(original), file_sha256=hashlib.sha256(data).hexdigest(),
     )  # fmt: skip

@@ -6,6 +6,8 @@ import shlex
 import shutil
 import subprocess
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,7 +15,9 @@ from typing import Any
 import PIL
 from PIL import Image, features
 
-from codec.types import UserError
+from codec.evaluation.y4m import as_y4m, from_y4m
+from codec.types import UnavailableError, UserError
+from data.formats import PLUGINS, formats
 
 
 @dataclass(frozen=True)
@@ -21,14 +25,16 @@ class ClassicalCodec:
     """A codec that is not learned: a picture to the bytes of a file and back, at any setting of a ladder.
 
     label: its name in tables and plots. parameter: what its settings are called. ladder: the settings, from low to high rate.
+    colour: what it codes of an RGB picture: colour space and subsampling.
     """
 
     label: str
     parameter: str
     ladder: tuple[Any, ...]
+    colour: str
 
     def check(self) -> None:
-        """Raise UserError where this machine lacks what does the work."""
+        """Raise UnavailableError where this machine lacks what does the work."""
         raise NotImplementedError
 
     def versions(self) -> dict[str, str | None]:
@@ -38,6 +44,12 @@ class ClassicalCodec:
     def describe(self) -> str:
         """How the files were made, for results: what does the work, and what is fixed of its settings."""
         raise NotImplementedError
+
+    def made_by(self) -> dict[str, str]:
+        """The same for programs: settings, colour path, versions."""
+        return {"settings": self.describe(), "colour": self.colour} | {
+            k: v for k, v in self.versions().items() if v is not None
+        }
 
     def encode(self, image: Image.Image, setting: Any) -> bytes:
         """The file of an RGB picture at one setting of the ladder."""
@@ -52,8 +64,8 @@ class ClassicalCodec:
 class PillowCodec(ClassicalCodec):
     """A format of Pillow's.
 
-    format: its name there. libraries: what does the work, by the names of PIL.features, of which the first must be there.
-    options: what is fixed beside the parameter.
+    format: its name there. libraries: what does the work, by the names of PIL.features, of which the first must be there; none
+    where a plugin brings the format (data/formats.py). options: what is fixed beside the parameter.
     """
 
     format: str
@@ -61,16 +73,27 @@ class PillowCodec(ClassicalCodec):
     options: dict[str, Any]
 
     def check(self) -> None:
-        if not features.check(self.libraries[0]):
-            raise UserError(
+        plugin = PLUGINS.get(self.format)
+        if plugin is not None and self.format not in formats():
+            reason = f"no {plugin.package}; expected it beside Pillow; pip install -e '.[encoders]', or set test.baselines"
+            raise UnavailableError(f"{self.label}: {reason}")
+        if plugin is None and not features.check(self.libraries[0]):
+            raise UnavailableError(
                 f"this Pillow has no {self.label}; expected Pillow 11.3 or newer; install it, or set test.baselines"
             )
 
     def versions(self) -> dict[str, str | None]:
-        return {"pillow": PIL.__version__} | {name: features.version(name) for name in self.libraries}
+        told = {"pillow": PIL.__version__} | {name: features.version(name) for name in self.libraries}
+        if (plugin := PLUGINS.get(self.format)) is not None:
+            told[plugin.package] = version(plugin.package)
+        if self.format == "HEIF":
+            told["encoder"] = import_module(PLUGINS["HEIF"].module).libheif_info()["HEIF"]
+        return told
 
     def describe(self) -> str:
-        return f"Pillow {PIL.__version__}, {', '.join(f'{key}={value}' for key, value in self.options.items())}"
+        made = ", ".join(f"{name} {told}" for name, told in self.versions().items() if told)
+        fixed = ", ".join(f"{key}={value}" for key, value in self.options.items()) or "all else as the library has it"
+        return f"{made}; {fixed}; {self.colour}"
 
     def encode(self, image: Image.Image, setting: Any) -> bytes:
         value = [setting] if self.parameter == "quality_layers" else setting
@@ -86,9 +109,10 @@ class PillowCodec(ClassicalCodec):
 class ExternalCodec(ClassicalCodec):
     """Programs of others: one that writes the file of a picture, one that writes the picture of a file.
 
-    encoder, decoder: their commands, in which {input} and {output} stand for files and, in the first, {setting} for the
+    encoder, decoder: their commands, in which {input} and {output} stand for files and, in the first, {quality} for the
     setting; no shell reads them. version: the command whose first line of output says which version it is.
-    suffix: of the files. picture: of the pictures that the programs read and write, .png or .ppm.
+    suffix: of the files. picture: of the pictures that the programs read and write: .png or .ppm, in RGB, or .y4m, in YCbCr
+    4:4:4 by BT.709 and full range, as CompressAI gives them to VTM (codec/evaluation/y4m.py).
     Its times have the start of the programs in them.
     """
 
@@ -102,7 +126,8 @@ class ExternalCodec(ClassicalCodec):
         for command in (self.encoder, self.decoder, self.version):
             program = shlex.split(command)[0]
             if shutil.which(program) is None:
-                raise UserError(f"{self.label}: no program {program}; expected it in $PATH; install it, or set test.baselines")
+                reason = f"no program {program}; expected it in $PATH; install it, set test.programs, or test.baselines"
+                raise UnavailableError(f"{self.label}: {reason}")
 
     def versions(self) -> dict[str, str | None]:
         """What the programs say of themselves, and a hash of each file that the commands name: scripts have no versions."""
@@ -114,13 +139,13 @@ class ExternalCodec(ClassicalCodec):
         return told
 
     def describe(self) -> str:
-        return f"{self._version()}, `{self.encoder}` and `{self.decoder}`"
+        return f"{self._version()}, `{self.encoder}` and `{self.decoder}`; {self.colour}, from {self.picture}"
 
     def encode(self, image: Image.Image, setting: Any) -> bytes:
         with TemporaryDirectory(prefix="codec-") as folder:
             source, coded = Path(folder, f"picture{self.picture}"), Path(folder, f"coded{self.suffix}")
-            image.save(source)
-            self._run(self.encoder, input=source, output=coded, setting=setting)
+            source.write_bytes(as_y4m(image)) if self.picture == ".y4m" else image.save(source)
+            self._run(self.encoder, input=source, output=coded, quality=setting)
             return coded.read_bytes()
 
     def decode(self, data: bytes) -> Image.Image:
@@ -129,8 +154,10 @@ class ExternalCodec(ClassicalCodec):
             coded.write_bytes(data)
             self._run(self.decoder, input=coded, output=decoded)
             try:
+                if self.picture == ".y4m":
+                    return from_y4m(decoded.read_bytes())
                 return Image.open(decoded, formats=["PNG", "PPM"]).convert("RGB")
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 reason = f"wrote what is no picture ({error}); expected {self.picture}; try it by hand"
                 raise UserError(f"{self.label}: `{self.decoder}` {reason}") from None
 
@@ -145,7 +172,7 @@ class ExternalCodec(ClassicalCodec):
             words = [word.replace(f"{{{name}}}", str(value)) for word in words]
         done = _completed(words)
         if done.returncode or not values["output"].is_file():
-            at = f" at {self.parameter} {values['setting']}" if "setting" in values else ""
+            at = f" at {self.parameter} {values['quality']}" if "quality" in values else ""
             said = ([line.strip() for line in (done.stderr + done.stdout).splitlines() if line.strip()] or ["nothing"])[-1]
             raise UserError(
                 f"{self.label}: `{command}`{at} ended with exit status {done.returncode} and said: {said}; expected 0 and a "

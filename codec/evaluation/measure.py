@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -10,8 +11,11 @@ from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 
 from codec.evaluation.classical import classical_codec
+from codec.evaluation.classical_codecs import ExternalCodec
+from codec.evaluation.costs import TransformClock, costs_of, peak_memory
 from codec.evaluation.measures import Measures
 from codec.evaluation.progress import told
 from codec.evaluation.results import ImageRow, Point, Results, StreamTotal, equal_pictures, hash_of_picture
@@ -23,10 +27,12 @@ from codec.files.memory import allowed_memory
 from codec.machine import give_back_freed_memory
 from codec.metrics.distribution import PatchFeatures
 from codec.metrics.quality import finite, ms_ssim_db, psnr
-from codec.types import UserError, read_size
+from codec.types import UnavailableError, UserError, read_size
 from data.testsets import TestImage, TestSet
 
 MAX_OVERHEAD, MAX_OVERHEAD_BYTES = 0.005, 8  # of the payload over its ideal size at the same tables
+
+PRECISION = "float32; between symbols and tables integers in float64"
 
 console = Console()
 
@@ -35,6 +41,7 @@ class Measurement(NamedTuple):
     """What a codec is measured on and by, loaded.
 
     baselines: names of the classical codecs beside it. measures: what is measured beside rates, PSNR and MS-SSIM.
+    programs: those of the baselines that configured commands are.
     device: where the codec's networks compute. max_memory: bytes that the process may take for coding, if not what is free.
     """
 
@@ -43,26 +50,41 @@ class Measurement(NamedTuple):
     measures: Measures
     device: torch.device = CPU
     max_memory: int | None = None
+    programs: Mapping[str, ExternalCodec] = {}
 
 
 def load_measurement(
     test_set: TestSet, baselines: Sequence[str], measures: Sequence[str], perceptual: Mapping[str, Any], device: str,
-    max_memory: str | int | None,
+    max_memory: str | int | None, programs: Mapping[str, Mapping[str, Any]],
 ) -> Measurement:  # fmt: skip
     """The measurement of test_set beside baselines and by measures; those whose networks cannot be had are named.
 
     perceptual: conf's, the arguments of Measures. device: the name of one for the codec's networks; see chosen_device.
-    max_memory: such as 3G; see codec.types.read_size.
+    max_memory: such as 3G; see codec.types.read_size. programs: conf's, the arguments of an ExternalCodec by its name.
     Raises UserError for what cannot be measured on the set.
     """
     where = chosen_device(device)
+    by_commands = {name: _program(name, fields) for name, fields in programs.items()}
     for name in baselines:
-        classical_codec(name)  # a wrong name shows now, not after all the coding
+        codec = classical_codec(name, by_commands)  # a wrong name shows now, not after all the coding
+        try:
+            codec.check()
+        except UnavailableError as error:
+            console.print(f"[yellow]{name} will be missing: {escape(str(error))}", soft_wrap=True)
     loaded = Measures(measures, **perceptual)
     loaded.check_size(test_set.pictures, test_set.name)
     for name, reason in loaded.not_computed.items():
         console.print(f"[yellow]{name} will be missing: {reason}", soft_wrap=True)
-    return Measurement(test_set, list(baselines), loaded, where, None if max_memory is None else read_size(max_memory))
+    memory = None if max_memory is None else read_size(max_memory)
+    return Measurement(test_set, list(baselines), loaded, where, memory, by_commands)
+
+
+def _program(name: str, fields: Mapping[str, Any]) -> ExternalCodec:
+    try:
+        return ExternalCodec(**{**fields, "ladder": tuple(fields["ladder"])})
+    except (TypeError, KeyError) as error:
+        known = ", ".join(field.name for field in dataclass_fields(ExternalCodec))
+        raise UserError(f"test.programs.{name} is no encoder ({error}); expected {known}; see conf/programs") from None
 
 
 def evaluate(
@@ -80,11 +102,13 @@ def evaluate(
         give_back_freed_memory()
         memory = allowed_memory(max_memory, device)
         encoder, decoder = replace(encoder, memory=memory), replace(decoder, memory=memory)
-    codecs = _Codecs(encoder, decoder, in_floats(encoder))
+    codecs = _Codecs(encoder, decoder, in_floats(encoder), TransformClock(encoder), TransformClock(decoder))
     measures = measures or Measures()
     patches = measures.patch_features()
     pictures = told(test_set.pictures, f"coding {test_set.name}")
-    measured = [_measure(codecs, picture, files, measures, patches) for picture in pictures]
+    costs = costs_of(codecs.floats)
+    with peak_memory(device) as peak:
+        measured = [_measure(codecs, picture, files, measures, patches) for picture in pictures]
     rows = [row for row, _ in measured]
     facts = encoder.header
     config = facts["facts"].get("config", {})
@@ -98,16 +122,19 @@ def evaluate(
     missing = equal_pictures([point]) | measures.missing(rows, point.of_set)
     name = " ".join(dict.fromkeys(filter(None, (config.get("experiment_name"), facts["model"]))))  # one word where they agree
     made_by = {"bundle": encoder.fingerprint.hex(), "device": device_name(device)}
+    made_by |= {"threads": str(torch.get_num_threads()), "precision": PRECISION}
     made_by |= {package: version(package) for package in ("codec", "torch")}
-    return Results(name, description, test_set.name, [point], missing, measures.measured_with, made_by)
+    return Results(name, description, test_set.name, [point], missing, measures.measured_with, made_by, costs | peak)
 
 
 class _Codecs(NamedTuple):
-    """A codec to encode with, the same built anew to decode with, and once more with its networks in floats."""
+    """A codec to encode with, the same built anew to decode with, and once more with its networks in floats; what they take."""
 
     encoder: Bundle
     decoder: Bundle
     floats: Bundle
+    encoder_clock: TransformClock
+    decoder_clock: TransformClock
 
 
 Cost = tuple[float, int, int]
@@ -125,19 +152,22 @@ def _measure(
     codecs: _Codecs, picture: TestImage, files: Path, measures: Measures, patches: PatchFeatures | None
 ) -> tuple[ImageRow, Mapping[str, Cost]]:
     """The row of a picture, and what its streams took."""
-    encoder, decoder, floats = codecs
+    encoder, decoder, floats, *clocks = codecs
     original = picture.load()
     path = files / f"{picture.name}.lic"
     path.parent.mkdir(parents=True, exist_ok=True)
-    begun = time.perf_counter()
+    times = [time.perf_counter()]
     encoded = encode(encoder, original)
-    encode_seconds = time.perf_counter() - begun
+    times.append(time.perf_counter())
     path.write_bytes(encoded.file)
+    times.append(time.perf_counter())
     data = path.read_bytes()
-    begun = time.perf_counter()
+    times.append(time.perf_counter())
     latents, height, width = decode_latents(decoder, data)
     decoded = reconstruct(decoder, latents, height, width)
-    decode_seconds = time.perf_counter() - begun
+    times.append(time.perf_counter())
+    coding, writing, reading, decoding = (after - before for before, after in zip(times, times[1:], strict=False))
+    analysis, synthesis = (clock.take() for clock in clocks)
     if not latents.equal(encoded.latents):
         raise UserError(f"{path} decodes to other latents than were encoded; expected the same; report this as a bug")
     _check_overhead(encoded, path)
@@ -151,7 +181,9 @@ def _measure(
         table_bpp=encoded.table_bits / pixels,
         payload_bpp=8 * encoded.payload_bytes / pixels,
         ms_ssim=similarity, ms_ssim_db=ms_ssim_db(similarity),
-        encode_seconds=encode_seconds, decode_seconds=decode_seconds,
+        encode_seconds=coding + writing, decode_seconds=reading + decoding,
+        encode_transform_seconds=analysis, encode_entropy_seconds=coding - analysis, encode_file_seconds=writing,
+        decode_transform_seconds=synthesis, decode_entropy_seconds=decoding - synthesis, decode_file_seconds=reading,
         lpips=values.get("lpips"), niqe=values.get("niqe"),
         picture_sha256=hash_of_picture(original), file_sha256=hashlib.sha256(data).hexdigest(),
     )  # fmt: skip

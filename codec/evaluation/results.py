@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from codec.atomic import write_atomically
+from codec.metrics.quality import MIN_MS_SSIM_SIDE
 from codec.types import UserError
 
 COMPRESSAI_NAMES = {
@@ -29,7 +30,9 @@ class ImageRow:
     """One picture. Rates are in bits per pixel of the picture itself.
 
     estimated_bpp: by the continuous likelihood; table_bpp: by the coder's tables; payload_bpp: the range-coded bytes;
-    file_bpp: the whole file. A classical codec has the last alone. lpips, niqe: see Results.measured_with. None: not computed.
+    file_bpp: the whole file. A classical codec has the last alone. encode_seconds, decode_seconds: the whole; of a learned
+    codec also in analysis or synthesis (transform), with the latents and the range coder (entropy), and writing or reading the
+    file. lpips, niqe: see Results.measured_with. None: not computed.
     failed: why there is nothing of this picture: its codec refused it. picture_sha256, file_sha256: hexadecimal, of its pixels
     (hash_of_picture) and of the coded file, by which `codec verify` knows them.
     """
@@ -46,6 +49,12 @@ class ImageRow:
     ms_ssim_db: float | None = None
     encode_seconds: float | None = None
     decode_seconds: float | None = None
+    encode_transform_seconds: float | None = None
+    encode_entropy_seconds: float | None = None
+    encode_file_seconds: float | None = None
+    decode_transform_seconds: float | None = None
+    decode_entropy_seconds: float | None = None
+    decode_file_seconds: float | None = None
     lpips: float | None = None
     niqe: float | None = None
     failed: str | None = None
@@ -88,6 +97,13 @@ class Point:
         values = [value for row in self.images if (value := getattr(row, quantity)) is not None]
         return sum(values) / len(values) if values else None
 
+    def seconds_per_megapixel(self, quantity: str) -> float | None:
+        """Of one of the quantities in seconds: all pictures' over all their pixels, in millions; None as for mean."""
+        if (mean := self.mean(quantity)) is None:
+            return None
+        rows = [row for row in self.images if getattr(row, quantity) is not None]
+        return mean * len(rows) / sum(row.width * row.height for row in rows) * 1e6
+
     def means(self) -> dict[str, float | None]:
         """The means of all quantities."""
         return {name: self.mean(name) for name in QUANTITIES}
@@ -98,7 +114,9 @@ class Results:
     """A codec on a set of pictures, at one setting or at a ladder of them.
 
     not_computed: why a quantity is missing, by quantity. measured_with: the networks behind lpips, fid, kid and niqe.
-    made_by: of a learned codec, its bundle's fingerprint, the device, and the versions of this project and of torch.
+    costs: of a learned codec, see codec/evaluation/costs.py: parameters, kmac_per_pixel_encode and _decode, peak_memory_bytes.
+    made_by: of a learned codec, its bundle's fingerprint, the device, and the versions of this project and of torch; of a
+    classical one, its settings, what it codes of colours, and the versions of what did it.
     """
 
     name: str
@@ -108,6 +126,7 @@ class Results:
     not_computed: dict[str, str] = field(default_factory=dict)
     measured_with: dict[str, str] = field(default_factory=dict)
     made_by: dict[str, str] = field(default_factory=dict)
+    costs: dict[str, float] = field(default_factory=dict)
 
     def curve(self) -> list[tuple[float, float]]:
         """(mean file bpp, mean PSNR) of each point, by rate."""
@@ -133,6 +152,7 @@ class Results:
             "not_computed": self.not_computed,
             "measured_with": self.measured_with,
             "made_by": self.made_by,
+            "costs": self.costs,
             "points": [
                 {
                     "setting": p.setting,
@@ -159,7 +179,7 @@ class Results:
         ]  # fmt: skip
         return cls(
             document["name"], document["description"], document["dataset"], points, document["not_computed"],
-            document.get("measured_with", {}), document.get("made_by", {}),
+            document.get("measured_with", {}), document.get("made_by", {}), document.get("costs", {}),
         )  # fmt: skip
 
     def write(self, stem: Path) -> None:
@@ -195,6 +215,12 @@ def equal_pictures(points: Sequence[Point]) -> dict[str, str]:
     """Why PSNR is missing, for `not_computed`, where a picture came back exactly; else nothing."""
     num = sum(row.psnr is None and row.failed is None for point in points for row in point.images)
     return {"psnr": f"infinite in {num} rows: the picture came back exactly; left out of the means"} if num else {}
+
+
+def small_pictures(points: Sequence[Point]) -> dict[str, str]:
+    """Why MS-SSIM is missing, for `not_computed`, where pictures are too small for it; else nothing."""
+    small = any(row.ms_ssim is None and row.failed is None for point in points for row in point.images)
+    return {"ms_ssim": f"some pictures have a side under {MIN_MS_SSIM_SIDE} pixels"} if small else {}
 
 
 def failed_rows(points: Sequence[Point]) -> dict[str, str]:

@@ -19,7 +19,7 @@ def measure_and_report(bundle: Path, asked: Measurement, results_folder: Path, r
     test_set, dataset = asked.test_set, asked.test_set.name
     ours = evaluate(bundle, test_set, results_folder / dataset, asked.measures, asked.device, asked.max_memory)
     ours.write(results_folder / dataset)
-    others = measure_baselines(asked.baselines, test_set)
+    others = measure_baselines(asked.baselines, test_set, asked.programs)
     for name, other in zip(asked.baselines, others, strict=True):
         other.write(results_folder / f"{dataset}_{name}")
     plot, sheet = report_folder / f"{dataset}_rd.png", report_folder / f"{dataset}_pictures.png"

@@ -46,6 +46,7 @@ def print_table(ours: Results, others: Sequence[Results], console: Console) -> N
     table.add_section()
     table.add_row(*cells("mean", point.means(), [other.curve() for other in others]))
     console.print(table)
+    _print_costs(ours, console)
     _print_measures(ours, console)
     _print_failures(others, console)
     bpp, quality = point.mean("file_bpp"), point.mean("psnr")
@@ -59,6 +60,24 @@ def print_table(ours: Results, others: Sequence[Results], console: Console) -> N
         if reference is not None:
             line += f"; {abs(quality - reference):.2f} dB {'above' if quality >= reference else 'below'} {other.name}"
     console.print(f"[bold]{line} at equal rate[/bold]" if others else f"[bold]{line}[/bold]", soft_wrap=True)
+
+
+def _print_costs(ours: Results, console: Console) -> None:
+    """What it costs: parameters, multiplications, memory; and seconds by what they went into, for a million pixels."""
+    costs, point = ours.costs, ours.points[0]
+    if not costs:
+        return
+    size = f"{costs['parameters'] / 1e6:.3g} million parameters"
+    size += f"; {costs['kmac_per_pixel_encode']:.3g} and {costs['kmac_per_pixel_decode']:.3g} kMAC a pixel to encode and decode"
+    if "peak_memory_bytes" in costs:
+        size += f"; {costs['peak_memory_bytes'] / 2**20:,.0f} MiB at the peak"
+    console.print(size, soft_wrap=True)
+    for coding in ("encode", "decode"):
+        parts = {part: point.seconds_per_megapixel(f"{coding}_{part}_seconds") for part in ("transform", "entropy", "file")}
+        whole = point.seconds_per_megapixel(f"{coding}_seconds")
+        told = ", ".join(f"{part} {value:.2g}" for part, value in parts.items() if value is not None)
+        if whole is not None and told:
+            console.print(f"{coding}s a megapixel in {whole:.2g} s: {told}", soft_wrap=True)
 
 
 def _print_measures(ours: Results, console: Console) -> None:

@@ -20,7 +20,7 @@ NOT_IDENTITY = frozenset({
     "experiment_name", "profile", "ladder", "least_crop", "run_dir",
     # What is logged, shown and kept, how often, and what the finished codec is measured on.
     "log_every", "save_every", "logger", "callbacks.progress", "callbacks.reconstructions", "callbacks.speed",
-    "test", "perceptual",
+    "callbacks.live", "test", "perceptual",
     # On what it runs: a sample and its noise depend on seed, step and place in the global batch, not on who draws them.
     "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy", "data.num_workers",
     # The same arithmetic by other kernels, equal but for rounding, as on another device; `precision` is not of these.

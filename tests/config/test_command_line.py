@@ -101,7 +101,7 @@ def test_what_lightnings_users_know_works(capsys):
     assert config["logger"]["wandb"]["project"] == "codec" and config["trainer"]["devices"] == 2
     assert config["trainer"]["limit_val_batches"] == 2 and config["trainer"]["deterministic"] is True
     (config,) = shown(capsys, "trainer.limit_train_batches=3", "trainer.profiler=simple", "~callbacks.reconstructions")
-    assert config["trainer"]["profiler"] == "simple" and list(config["callbacks"]) == ["progress", "speed"]
+    assert config["trainer"]["profiler"] == "simple" and list(config["callbacks"]) == ["progress", "speed", "live"]
 
 
 def test_a_loss_brings_its_lambda_and_crop_unless_they_are_given(capsys):

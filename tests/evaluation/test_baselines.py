@@ -31,9 +31,9 @@ def measured(monkeypatch):
     """The codecs that were measured, in turn."""
     names = []
 
-    def measure(name, test_set):
+    def measure(name, test_set, programs):
         names.append(name)
-        return measure_classical(name, test_set)
+        return measure_classical(name, test_set, programs)
 
     monkeypatch.setattr(baselines, "measure_classical", measure)
     return names

@@ -3,14 +3,19 @@
 import sys
 import tempfile
 
+import numpy as np
 import pytest
 import torch
 from conftest import picture
+from PIL import Image
 
 from codec.evaluation.baselines import measure_baselines
 from codec.evaluation.classical import CLASSICAL, measure_classical
 from codec.evaluation.classical_codecs import ExternalCodec
-from codec.types import UserError
+from codec.evaluation.measure import load_measurement
+from codec.evaluation.results import Results
+from codec.evaluation.y4m import as_y4m, from_y4m
+from codec.types import UnavailableError, UserError
 from data.testsets import TestImage, TestSet
 
 TOOL = """
@@ -45,10 +50,10 @@ def add(monkeypatch, tool):
     def entry(**fields):
         python = f"{sys.executable} -S -E"
         fields = {
-            "encoder": f"{python} '{tool}' encode {{input}} {{output}} {{setting}}", "version": f"{python} --version",
+            "encoder": f"{python} '{tool}' encode {{input}} {{output}} {{quality}}", "version": f"{python} --version",
             "decoder": f"{python} '{tool}' decode {{input}} {{output}}", "suffix": ".pack", "picture": ".ppm",
         } | fields  # fmt: skip
-        monkeypatch.setitem(CLASSICAL, "pack", ExternalCodec("Pack", "step", (60, 20, 6), **fields))
+        monkeypatch.setitem(CLASSICAL, "pack", ExternalCodec("Pack", "step", (60, 20, 6), "RGB", **fields))
 
     return entry
 
@@ -99,8 +104,55 @@ def test_what_fails_is_told_in_the_rows_in_one_line(add, fields, expected):
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
 def test_a_program_that_is_not_there_is_told_before_anything_is_measured(add, part):
     add(**{part: "nosuchprogram {input} {output}"})
-    with pytest.raises(UserError, match=r"Pack: no program nosuchprogram; expected it in \$PATH"):
+    with pytest.raises(UnavailableError, match=r"Pack: no program nosuchprogram; expected it in \$PATH"):
         measure_classical("pack", SET)
+
+
+def test_a_measurement_goes_on_without_it_and_its_results_say_why(add, capsys, tmp_path):
+    add(encoder="nosuchprogram {input} {output}")
+    asked = load_measurement(SET, ["pack", "jpeg"], [], {}, "cpu", None, {})
+    assert "pack will be missing: Pack: no program nosuchprogram" in capsys.readouterr().out
+    absent, jpeg = measure_baselines(asked.baselines, SET, asked.programs)
+    assert absent.points == [] and "nosuchprogram" in absent.not_computed["file_bpp"] and jpeg.points
+    absent.write(tmp_path / "pack")
+    assert Results.read(tmp_path / "pack.json") == absent
+
+
+def test_configured_commands_are_baselines_by_their_name(tool):
+    python = f"{sys.executable} -S -E '{tool}'"
+    fields = {
+        "label": "Pack", "parameter": "step", "ladder": [60, 20], "colour": "RGB", "suffix": ".pack", "picture": ".ppm",
+        "encoder": f"{python} encode {{input}} {{output}} {{quality}}", "decoder": f"{python} decode {{input}} {{output}}",
+        "version": f"{sys.executable} --version",
+    }  # fmt: skip
+    asked = load_measurement(SET, ["mine"], [], {}, "cpu", None, {"mine": fields})
+    (results,) = measure_baselines(asked.baselines, SET, asked.programs)
+    assert results.name == "Pack" and len(results.curve()) == 2
+    assert results.made_by["colour"] == "RGB" and "Python 3" in results.made_by["version"]
+    del fields["decoder"]
+    with pytest.raises(UserError, match="test.programs.mine is no encoder .*decoder.*; expected label, parameter, ladder"):
+        load_measurement(SET, ["mine"], [], {}, "cpu", None, {"mine": fields})
+
+
+def test_y4m_is_the_picture_but_for_its_rounding():
+    image = Image.fromarray(picture(24, 32).permute(1, 2, 0).numpy())
+    data = as_y4m(image)
+    assert data.startswith(b"YUV4MPEG2 W32 H24 ") and len(data) == data.index(b"FRAME") + 6 + 3 * 24 * 32
+    back = from_y4m(data)
+    assert back.size == (32, 24) and np.abs(np.asarray(back, int) - np.asarray(image, int)).max() <= 2
+    grey = Image.new("RGB", (3, 2), (77, 77, 77))
+    assert as_y4m(grey)[-18:] == bytes([77] * 6 + [128] * 12)
+    with pytest.raises(ValueError, match="no YUV4MPEG2 of 4:4:4"):
+        from_y4m(data.replace(b"C444", b"C420jpeg"))
+
+
+def test_programs_of_y4m_get_it_and_give_it_back(tmp_path):
+    codec = ExternalCodec(
+        "Copy", "qp", (1,), "YCbCr", "cp {input} {output}", "cp {input} {output}", "cp --version", ".bin", ".y4m"
+    )
+    image = Image.fromarray(picture(24, 32).permute(1, 2, 0).numpy())
+    data = codec.encode(image, 1)
+    assert data == as_y4m(image) and codec.decode(data) == from_y4m(data)
 
 
 def test_a_picture_of_another_size_is_no_measurement(add, tool):

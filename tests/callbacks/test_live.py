@@ -1,0 +1,57 @@
+"""The plot of a training that goes on: a point a validation, whole or not there, from before a stop too."""
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_training import VAL_EVERY, fit
+
+from codec.callbacks import live
+from codec.callbacks.live import DrawLive
+from codec.runs.folder import RunFolder
+from codec.runs.tracking import MetricsCsv
+from codec.types import UserError
+from data.folders import list_images
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What was drawn, in turn, and by which curves of others."""
+    calls, draw = [], live._drawn
+
+    def noting(points, dataset, published):
+        calls.append((dict(points), dataset, set(published)))
+        return draw(points, dataset, published)
+
+    monkeypatch.setattr(live, "_drawn", noting)
+    return calls
+
+
+def train(folder, steps):
+    run = RunFolder(folder)
+    return fit(run, steps, loggers=[MetricsCsv(run.metrics_file)], extra=[DrawLive()])
+
+
+def test_each_validation_is_a_point_and_a_resumed_run_has_those_from_before(tmp_path, drawn, capsys):
+    train(tmp_path, VAL_EVERY)
+    train(tmp_path, 3 * VAL_EVERY)
+    assert [sorted(points) for points, *_ in drawn] == [[4], [4, 8], [4, 8, 12]]
+    assert len({points[4] for points, *_ in drawn}) == 1
+    assert drawn[0][1] == "photographs"
+    picture = Image.open(tmp_path / "report" / "live.png")
+    assert picture.size == (720, 500) and len(np.unique(np.asarray(picture))) > 50
+    assert [path.name for path in (tmp_path / "report").iterdir()] == ["live.png"]  # written at once
+    with pytest.raises(UserError):
+        list_images(tmp_path / "report")
+    assert "1 drawn by codec" in capsys.readouterr().out
+
+
+def test_published_curves_of_the_set_are_there(tmp_path, drawn, monkeypatch):
+    monkeypatch.setattr(live, "published_curves", lambda name: {"Theirs": [(0.1, 25.0), (0.5, 30.0)]})
+    train(tmp_path, VAL_EVERY)
+    assert drawn[0][2] == {"Theirs"}
+
+
+def test_one_validation_of_no_rate_is_drawn_too():
+    assert Image.open(BytesIO(live._drawn({4: (0.0, 5.0)}, "a $set", {}))).size == (720, 500)
