@@ -102,7 +102,8 @@ def _of_import(parser: argparse.ArgumentParser) -> None:
 
 
 def _of_fetch(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", choices=["kodak"])
+    sets = ["kodak", "clic2020-professional", "clic2020-mobile", "clic2020-test", "clic-professional-valid", "div2k-valid"]
+    parser.add_argument("name", choices=sets)
     parser.add_argument(
         "--root", type=Path, default=Path(os.environ.get("CODEC_DATA", "datasets")),
         help="the folder of all sets (default: $CODEC_DATA or ./datasets); the set gets a folder of its own there",

@@ -8,12 +8,19 @@ from pathlib import Path
 from torch import Tensor
 
 from codec.types import UserError, printable
+from data.archives import ARCHIVES, FETCHED_TOGETHER, PLACED, archived_pictures
 from data.folders import list_images, own_names
 from data.images import check_whole, read_image
 from data.kodak import kodak_paths
 from data.sources import photograph_paths
 
-SETS = ("photographs", "kodak")  # with pictures of their own; any other name is that of a folder
+SETS = (
+    "photographs",
+    "kodak",
+    *ARCHIVES,
+    *FETCHED_TOGETHER,
+    *PLACED,
+)  # with pictures of their own; any other name is that of a folder
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,14 @@ def kodak(root: str | Path) -> TestSet:
     """
     paths = kodak_paths(Path(root))
     return TestSet("kodak", [TestImage(path.stem, partial(read_image, path)) for path in paths])
+
+
+def archived(name: str, root: str | Path) -> TestSet:
+    """A published set in the folder `root` of all sets; name: one of data/archives.py.
+
+    Raises UserError where some of its pictures are missing.
+    """
+    return TestSet(name, [TestImage(path.stem, partial(read_image, path)) for path in archived_pictures(name, Path(root))])
 
 
 def folder(root: str | Path, name: str | None = None) -> TestSet:
