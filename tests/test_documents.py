@@ -138,7 +138,12 @@ def test_every_group_with_its_options_and_every_key_without_identity_is_in_the_d
 
 def test_the_keys_of_the_document_of_settings_are_keys():
     known: set[str] = set()
-    for chosen in ("logger=wandb", "test=folder", "test.root=x"), ("schedule=milestones", "data=folder"), ("schedule=plateau",):
+    for chosen in (
+        ("logger=wandb", "test=folder", "test.root=x"),
+        ("schedule=milestones", "data=folder"),
+        ("schedule=plateau",),
+        ("levels=ladder",),
+    ):
         known |= set(dotted(plain(check_command("train", *chosen)[0][0], resolve=False)))
     rows = text_of("conf/README.md").partition("## Keys")[2].partition("\n### ")[0].splitlines()
     keys = [key for row in rows if row.startswith("| `") for key in re.findall(r"`([\w.]+)`", row.split("|")[1])]

@@ -42,8 +42,8 @@ NUM_STEPS = 20
 class RecordedTarget(RateTarget):
     """Keeps its decisions."""
 
-    def decide(self, quantized_bpp: Tensor, step: int | None) -> Decision:
-        decision = super().decide(quantized_bpp, step)
+    def decide(self, quantized_bpp: Tensor, step: int | None, target: Tensor | None = None) -> Decision:
+        decision = super().decide(quantized_bpp, step, target)
         if step is not None:
             self.decisions = [*getattr(self, "decisions", []), float(decision.rate_weight)]
         return decision

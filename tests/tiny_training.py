@@ -13,11 +13,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from codec.callbacks.checkpoint import SaveCheckpoints
+from codec.losses.levels import Ladder
 from codec.losses.rate_distortion import RateDistortion, mse_255
 from codec.models import build_model
 from codec.modules.rate_distortion import RateDistortionModule
 from codec.optim.schedules import Schedule
 from codec.runs.folder import RunFolder
+from codec.training.start import start_levels
 from codec.types import Batch
 from data.module import ImageDataModule
 from data.testsets import photographs
@@ -47,13 +49,16 @@ class TinyData(ImageDataModule):
 
 def fit(
     folder: RunFolder, steps: int, *, loggers: Sequence[Logger] = (), extra: Sequence[lightning.Callback] = (),
-    accumulate: int = 1, schedule: Schedule | None = None, world: int = 1,
+    accumulate: int = 1, schedule: Schedule | None = None, world: int = 1, levels: Ladder | None = None,
 ) -> RateDistortionModule:  # fmt: skip
     """A tiny factorized codec after `steps` steps, from the folder's last checkpoint where there is one; in `world` ranks."""
     folder.checkpoints.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
+    codec = build_model("factorized", N=4, M=6, **({} if levels is None else {"levels": len(levels.lmbdas)}))
+    loss = RateDistortion(mse_255, 0.01, levels=levels)
+    start_levels(codec, loss, 0.01)
     module = RateDistortionModule(
-        build_model("factorized", N=4, M=6), RateDistortion(mse_255, 0.01), schedule or Schedule(),
+        codec, loss, schedule or Schedule(),
         optimizer=OPTIMIZERS["adam"], lr=1e-2, quantiles_lr=1e-2, clip_norm=1.0, seed=3,
     )  # fmt: skip
     parallel = {"strategy": DDPStrategy(broadcast_buffers=False, process_group_backend="gloo")} if world > 1 else {}

@@ -27,7 +27,7 @@ from codec.runs.measured import Measured
 from codec.runs.tracking import MetricsCsv, answer_agent, has_failed, held, log_again, log_measured, wants_all
 from codec.training.fit import Training
 from codec.training.precision import choose_precision
-from codec.training.start import choose_init, find_start, start_from
+from codec.training.start import choose_init, find_start, start_from, start_levels
 from codec.types import UserError
 from data.module import ImageDataModule
 
@@ -78,8 +78,9 @@ def _build_loss(cfg: DictConfig) -> Loss:
 
 def _start(cfg: DictConfig, codec: Codec, loss: Loss, data: ImageDataModule, folder: RunFolder) -> None:
     """Give the codec the weights that it begins with."""
+    start_levels(codec, loss, cfg.model.lmbda)
     if cfg.init_from is not None:
-        print(start_from(codec, find_start(Path(cfg.init_from), folder, cfg.target_bpp)))
+        print(start_from(codec, find_start(Path(cfg.init_from), folder, cfg.target_bpp), loss))
     elif choose_init(cfg.init, codec, loss) == "pca":
         start_as_transform_codec(codec, data.sample_crops(START_CROPS), cfg.model.lmbda)
 

@@ -7,7 +7,7 @@ from codec.config.nodes import instantiate
 from codec.evaluation.measure import Measurement, load_measurement
 from data.testsets import TestSet
 
-BESIDE = ("baselines", "measures", "device", "max_memory", "programs")  # keys of `test` that are not the set's
+BESIDE = ("baselines", "measures", "device", "max_memory", "programs", "levels")  # keys of `test` that are not the set's
 
 
 def load_test_set(test: DictConfig) -> TestSet:
@@ -31,4 +31,5 @@ def load_asked(cfg: DictConfig, test_set: TestSet) -> Measurement:
         cfg.test.device,
         cfg.test.max_memory,
         plain(cfg.test.programs),
+        cfg.test.levels,
     )

@@ -8,7 +8,8 @@ from codec.models.discriminator import Discriminator
 
 def build_codec(cfg: DictConfig) -> Codec:
     """The codec. Raises UserError as build_model does."""
-    return build_model(cfg.model.name, **{key: value for key, value in cfg.model.items() if key not in ("name", "lmbda")})
+    arguments = {key: value for key, value in cfg.model.items() if key not in ("name", "lmbda")}
+    return build_model(cfg.model.name, **arguments, **({} if cfg.levels is None else {"levels": cfg.levels.count}))
 
 
 def build_discriminator(cfg: DictConfig) -> Discriminator | None:

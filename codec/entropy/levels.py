@@ -50,6 +50,11 @@ class Levels(nn.Module):
         first, last = (0.5 * math.log(lmbda / reference) for lmbda in (lmbdas[0], lmbdas[-1]))
         self.log_gains.copy_(torch.linspace(first, last, len(self.log_gains))[:, None])
 
+    def spread(self, number: int) -> list[int]:
+        """So many levels from the lowest to the highest, spread evenly; all where there are no more."""
+        number = min(number, self.count)
+        return [round(place * (self.count - 1) / (number - 1)) for place in range(number)]
+
     def of(self, levels: Tensor) -> tuple[Tensor, Tensor]:
         """Gains and steps of levels int64 [B], each [B, M]."""
         if self._fixed is not None:

@@ -46,10 +46,7 @@ class NoiseByPlace:
     """
 
     def __init__(self, seed: int, batch: int, places: Tensor):
-        keys = torch.zeros_like(places)
-        for number in (seed, batch):
-            keys = _hash(keys + _signed(number))
-        self._keys = _hash(keys + places)
+        self._keys = _keys(seed, batch, places)
         self._calls = 0
 
     def __call__(self, like: Tensor) -> Tensor:
@@ -58,6 +55,23 @@ class NoiseByPlace:
         hashed = _hash(_numbered(like.shape[1:], like.device) ^ keys.view(-1, *[1] * (like.ndim - 1)))
         # The middles of 2^23 intervals, which float32 holds.
         return _shifted(hashed, 9).to(like.dtype).add_(0.5).mul_(2.0**-23).sub_(0.5)
+
+
+def _keys(seed: int, batch: int, places: Tensor) -> Tensor:
+    """int32 [B], of places int32 [B] in a batch of a training."""
+    keys = torch.zeros_like(places)
+    for number in (seed, batch):
+        keys = _hash(keys + _signed(number))
+    return _hash(keys + places)
+
+
+def numbers_by_place(seed: int, batch: int, places: Tensor, count: int) -> Tensor:
+    """A number from 0 to count - 1, at most 2^39, for each of places int32 [B], each as likely: int64 [B].
+
+    A function of its arguments, as the noise of NoiseByPlace, and not to be told from it. seed, batch, places: as there.
+    """
+    hashed = _shifted(_hash(_keys(seed, batch, places)), 9)  # the noise's calls are counted from 1: this is call 0
+    return hashed.long() * count >> 23
 
 
 def _numbered(shape: Sequence[int], device: torch.device) -> Tensor:

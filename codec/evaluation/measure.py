@@ -31,6 +31,7 @@ from codec.types import UnavailableError, UserError, read_size
 from data.testsets import TestImage, TestSet
 
 MAX_OVERHEAD, MAX_OVERHEAD_BYTES = 0.005, 8  # of the payload over its ideal size at the same tables
+NUM_LEVELS = 8  # that are measured, of a codec that has several rates, spread over all
 
 PRECISION = "float32; between symbols and tables integers in float64"
 
@@ -43,6 +44,7 @@ class Measurement(NamedTuple):
     baselines: names of the classical codecs beside it. measures: what is measured beside rates, PSNR and MS-SSIM.
     programs: those of the baselines that configured commands are.
     device: where the codec's networks compute. max_memory: bytes that the process may take for coding, if not what is free.
+    levels: how many of a codec's, of one that has several rates.
     """
 
     test_set: TestSet
@@ -51,18 +53,22 @@ class Measurement(NamedTuple):
     device: torch.device = CPU
     max_memory: int | None = None
     programs: Mapping[str, ExternalCodec] = {}
+    levels: int = NUM_LEVELS
 
 
 def load_measurement(
     test_set: TestSet, baselines: Sequence[str], measures: Sequence[str], perceptual: Mapping[str, Any], device: str,
-    max_memory: str | int | None, programs: Mapping[str, Mapping[str, Any]],
+    max_memory: str | int | None, programs: Mapping[str, Mapping[str, Any]], levels: int = NUM_LEVELS,
 ) -> Measurement:  # fmt: skip
     """The measurement of test_set beside baselines and by measures; those whose networks cannot be had are named.
 
     perceptual: conf's, the arguments of Measures. device: the name of one for the codec's networks; see chosen_device.
-    max_memory: such as 3G; see codec.types.read_size. programs: conf's, the arguments of an ExternalCodec by its name.
+    max_memory: such as 3G; see codec.types.read_size. programs: conf's, the arguments of an ExternalCodec by its name. levels:
+    see Measurement.
     Raises UserError for what cannot be measured on the set.
     """
+    if type(levels) is not int or levels < 2:
+        raise UserError(f"test.levels={levels}; expected a whole number from 2, how many levels to measure; set test.levels")
     where = chosen_device(device)
     by_commands = {name: _program(name, fields) for name, fields in programs.items()}
     for name in baselines:
@@ -76,7 +82,7 @@ def load_measurement(
     for name, reason in loaded.not_computed.items():
         console.print(f"[yellow]{name} will be missing: {reason}", soft_wrap=True)
     memory = None if max_memory is None else read_size(max_memory)
-    return Measurement(test_set, list(baselines), loaded, where, memory, by_commands)
+    return Measurement(test_set, list(baselines), loaded, where, memory, by_commands, levels)
 
 
 def _program(name: str, fields: Mapping[str, Any]) -> ExternalCodec:
@@ -89,12 +95,12 @@ def _program(name: str, fields: Mapping[str, Any]) -> ExternalCodec:
 
 def evaluate(
     bundle: Path, test_set: TestSet, files: Path, measures: Measures | None = None, device: torch.device = CPU,
-    max_memory: int | None = None,
+    max_memory: int | None = None, levels: int = NUM_LEVELS,
 ) -> Results:  # fmt: skip
     """Measure the codec of a bundle on test_set; the .lic files of its pictures go below the folder `files`.
 
-    measures: what is measured beside rates, PSNR and MS-SSIM. device, max_memory: see Measurement. The estimated rate is
-    that of the networks in floats, as in training: what separates the files from it is rounding, tables and their bytes.
+    measures: what is measured beside rates, PSNR and MS-SSIM. device, max_memory, levels: see Measurement. The estimated rate
+    is that of the networks in floats, as in training: what separates the files from it is rounding, tables and their bytes.
     Raises UserError where a decoded latent is not the encoded one, or a payload is larger than its tables allow.
     """
     encoder, decoder = (on_device(load_bundle(bundle), device) for _ in range(2))
@@ -104,12 +110,6 @@ def evaluate(
         encoder, decoder = replace(encoder, memory=memory), replace(decoder, memory=memory)
     codecs = _Codecs(encoder, decoder, in_floats(encoder), TransformClock(encoder), TransformClock(decoder))
     measures = measures or Measures()
-    patches = measures.patch_features()
-    pictures = told(test_set.pictures, f"coding {test_set.name}")
-    costs = costs_of(codecs.floats)
-    with peak_memory(device) as peak:
-        measured = [_measure(codecs, picture, files, measures, patches) for picture in pictures]
-    rows = [row for row, _ in measured]
     facts = encoder.header
     config = facts["facts"].get("config", {})
     setting = {"lmbda": config["model"]["lmbda"]} if "model" in config else {}
@@ -118,13 +118,20 @@ def evaluate(
     description = f"{facts['model']} {facts['arguments']}, bundle {encoder.fingerprint.hex()}, coded on {device_name(device)}"
     if "trained_with" in facts["facts"]:
         description += f", trained with {facts['facts']['trained_with']}"
-    point = Point(setting, rows, measures.of_set(patches), _totals([streams for _, streams in measured]))
-    missing = equal_pictures([point]) | measures.missing(rows, point.of_set)
+    costs = costs_of(codecs.floats)
+    with peak_memory(device) as peak:
+        points = [
+            _measure_at(codecs, test_set, files, measures, _at_level(setting, level, facts["facts"]), level)
+            for level in ([None] if encoder.model.levels is None else encoder.model.levels.spread(levels))
+        ]
+    missing = equal_pictures(points)
+    for point in points:
+        missing |= measures.missing(point.images, point.of_set)
     name = " ".join(dict.fromkeys(filter(None, (config.get("experiment_name"), facts["model"]))))  # one word where they agree
     made_by = {"bundle": encoder.fingerprint.hex(), "device": device_name(device)}
     made_by |= {"threads": str(torch.get_num_threads()), "precision": PRECISION}
     made_by |= {package: version(package) for package in ("codec", "torch")}
-    return Results(name, description, test_set.name, [point], missing, measures.measured_with, made_by, costs | peak)
+    return Results(name, description, test_set.name, points, missing, measures.measured_with, made_by, costs | peak)
 
 
 class _Codecs(NamedTuple):
@@ -148,8 +155,27 @@ def _totals(measured: Sequence[Mapping[str, Cost]]) -> dict[str, StreamTotal]:
     return {name: StreamTotal(*map(sum, zip(*rows, strict=True))) for name, rows in costs.items()}
 
 
+def _at_level(setting: dict[str, Any], level: int | None, facts: dict[str, Any]) -> dict[str, Any]:
+    """The setting of a point, with its level and the level's lambda, where the bundle says it."""
+    if level is None:
+        return setting
+    lmbdas = facts.get("lmbda_by_level", [])
+    return setting | ({"lmbda": lmbdas[level]} if level < len(lmbdas) else {}) | {"level": level}
+
+
+def _measure_at(
+    codecs: _Codecs, test_set: TestSet, files: Path, measures: Measures, setting: dict[str, Any], level: int | None
+) -> Point:
+    """All pictures at one level, or at the one rate that there is; files: the folder of the codec's."""
+    there, patches = Point(setting, []).files(files), measures.patch_features()
+    pictures = told(test_set.pictures, f"coding {test_set.name}" + ("" if level is None else f" at level {level}"))
+    measured = [_measure(codecs, picture, there, measures, patches, level) for picture in pictures]
+    streams = _totals([streams for _, streams in measured])
+    return Point(setting, [row for row, _ in measured], measures.of_set(patches), streams)
+
+
 def _measure(
-    codecs: _Codecs, picture: TestImage, files: Path, measures: Measures, patches: PatchFeatures | None
+    codecs: _Codecs, picture: TestImage, files: Path, measures: Measures, patches: PatchFeatures | None, level: int | None
 ) -> tuple[ImageRow, Mapping[str, Cost]]:
     """The row of a picture, and what its streams took."""
     encoder, decoder, floats, *clocks = codecs
@@ -157,7 +183,7 @@ def _measure(
     path = files / f"{picture.name}.lic"
     path.parent.mkdir(parents=True, exist_ok=True)
     times = [time.perf_counter()]
-    encoded = encode(encoder, original)
+    encoded = encode(encoder, original, level=level)
     times.append(time.perf_counter())
     path.write_bytes(encoded.file)
     times.append(time.perf_counter())

@@ -104,6 +104,10 @@ class Point:
         rows = [row for row in self.images if getattr(row, quantity) is not None]
         return mean * len(rows) / sum(row.width * row.height for row in rows) * 1e6
 
+    def files(self, folder: Path) -> Path:
+        """Where its .lic files lie, in the folder of the codec's: those of a codec with several rates by level."""
+        return folder / f"level_{self.setting['level']}" if "level" in self.setting else folder
+
     def means(self) -> dict[str, float | None]:
         """The means of all quantities."""
         return {name: self.mean(name) for name in QUANTITIES}
@@ -127,6 +131,11 @@ class Results:
     measured_with: dict[str, str] = field(default_factory=dict)
     made_by: dict[str, str] = field(default_factory=dict)
     costs: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> Point:
+        """The point that stands for all where there is room for one: the only one, or the middle."""
+        return self.points[len(self.points) // 2]
 
     def curve(self) -> list[tuple[float, float]]:
         """(mean file bpp, mean PSNR) of each point, by rate."""

@@ -31,13 +31,13 @@ def differences(results: Results, files: Path, bundle: Path, test_set: TestSet) 
         yield f"{bundle}: its fingerprint is {codec.fingerprint.hex()}, the results are of {expected}"
         return
     pictures = {picture.name: picture for picture in test_set.pictures}
-    rows = [row for point in results.points for row in point.images]
-    yield from (f"{name}: the results have no such picture" for name in pictures.keys() - {row.name for row in rows})
-    for row in rows:
+    rows = [(row, point) for point in results.points for row in point.images]
+    yield from (f"{name}: the results have no such picture" for name in pictures.keys() - {row.name for row, _ in rows})
+    for row, point in rows:
         if row.name not in pictures:
             yield f"{row.name}: no such picture in {test_set.name}"
         else:
-            yield from (f"{row.name}: {line}" for line in _of_picture(row, pictures[row.name], files, codec))
+            yield from (f"{row.name}: {line}" for line in _of_picture(row, pictures[row.name], point.files(files), codec))
 
 
 def _of_picture(row: ImageRow, picture: TestImage, files: Path, codec: Bundle) -> Iterator[str]:

@@ -61,6 +61,11 @@ def _make_exact(model: Codec) -> None:
         make_exact(network)
 
 
+def is_gain(name: str) -> bool:
+    """Whether a parameter of that name is of a codec's levels."""
+    return name.startswith("levels.")
+
+
 def check_value(model: Codec) -> int:
     """The CRC-32 of what the exact networks of `model` give for symbols that are always the same, where they are."""
     coder = CheckCoder()
@@ -86,7 +91,7 @@ def save_bundle(
     density_names = {f"{key}." for key, module in model.named_modules() if module in [d for _, d in model.densities()]}
     if half:
         for name in weights:
-            if not name.startswith((*density_names, "levels.")):
+            if not name.startswith(tuple(density_names)) and not is_gain(name):
                 weights[name] = weights[name].half()
     _check_finite(weights, f"no bundle at {path}")
     codec.load_state_dict({k: v.float() for k, v in weights.items()}, strict=False)
@@ -155,11 +160,14 @@ def _are_facts(facts: dict[str, Any]) -> bool:
     if type(config) is not dict:
         return False
     model, words = config.get("model", {"lmbda": 1.0}), (config.get("experiment_name"), facts.get("trained_with"))
+    lmbdas = facts.get("lmbda_by_level", [])
     return (
         all(word is None or (type(word) is str and word.isprintable()) for word in words)
         and isinstance(config.get("target_bpp"), float | int | None)
         and type(model) is dict
         and isinstance(model.get("lmbda"), float | int)
+        and type(lmbdas) is list
+        and all(isinstance(lmbda, float | int) for lmbda in lmbdas)
     )
 
 
@@ -269,15 +277,20 @@ def in_floats(bundle: Bundle) -> Bundle:
 
 
 def load_weights(model: Codec, path: Path) -> None:
-    """Fill `model` with the weights of the bundle at `path`, of the same model and widths."""
+    """Fill `model` with the weights of the bundle at `path`, of the same model and widths.
+
+    Where the model has several rates and the bundle one, gains stay what they are.
+    """
     parts = _read(path)
     core = parts.sealed.core
-    if core["model"] != model_name(model) or core["arguments"] != model.arguments:
+    expected = {key: value for key, value in model.arguments.items() if key != "levels" or key in core["arguments"]}
+    if core["model"] != model_name(model) or core["arguments"] != expected:
         raise UserError(
             f"init_from={path} holds {shown(core['model'])} {shown(core['arguments'])}; "
             f"expected {model_name(model)} {model.arguments}; set the same model, or another init_from"
         )
-    _set_weights(model, parts.weights, path)
+    kept = {} if expected == model.arguments else {name: p.detach() for name, p in model.named_parameters() if is_gain(name)}
+    _set_weights(model, parts.weights | kept, path)
 
 
 def bundle_facts(path: Path) -> dict[str, Any]:

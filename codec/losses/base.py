@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from codec.losses.levels import Ladder
 from codec.losses.rate_target import Decision
 from codec.types import CodecOutput
 
@@ -38,11 +39,14 @@ class Loss:
     of_mse: lmbda weights 255^2 * MSE against bits per pixel, from which init=pca takes its quantisation step.
     steers: to target_bpp, for which outputs of training have quantized_likelihoods, too.
     measured_with: the network that it measures with, which the bundle names, or None.
+    levels: what it weighs each level by, of a loss that trains a codec of several rates; outputs of training then say at which
+        level each picture was coded.
     """
 
     of_mse: bool = False
     steers: bool = False
     measured_with: str | None = None
+    levels: Ladder | None = None
 
     def __call__(self, output: CodecOutput, x: Tensor, step: int | None = None) -> LossTerms:
         """The loss of pictures x [B, 3, H, W] in [0, 1], in float32 whatever the networks ran in.

@@ -12,11 +12,13 @@ from pytorch_msssim import ms_ssim
 from torch import Tensor
 
 from codec.losses.base import Loss, LossTerms
-from codec.losses.rate_target import RateTarget
+from codec.losses.levels import Ladder, at
+from codec.losses.rate_target import Decision, RateTarget
 from codec.metrics.quality import MIN_MS_SSIM_SIDE
 from codec.types import CodecOutput, UserError
 
 Distortion = Callable[[Tensor, Tensor], Tensor]
+"""Of two batches of pictures [B, 3, H, W], the first one unclamped: what sets each apart from the other, [B]."""
 
 
 def bits_per_pixel(likelihoods: Tensor, num_pixels: int) -> Tensor:
@@ -29,12 +31,12 @@ def bits_per_pixel(likelihoods: Tensor, num_pixels: int) -> Tensor:
 
 
 def mse_255(x_hat: Tensor, x: Tensor) -> Tensor:
-    """Mean squared error on the 0-255 scale of pictures in [0, 1]: the scale of the published lambdas."""
-    return torch.mean((x_hat - x) ** 2) * 255**2
+    """Mean squared error of each picture, [B], on the 0-255 scale of pictures in [0, 1]: that of the published lambdas."""
+    return torch.mean((x_hat - x) ** 2, dim=(1, 2, 3)) * 255**2
 
 
 def one_minus_ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor:
-    """1 - MS-SSIM (Wang 2003) of pictures in [0, 1], unclamped.
+    """1 - MS-SSIM (Wang 2003) of each picture, [B], of pictures in [0, 1], unclamped.
 
     Raises UserError where a side is too short for its five scales.
     """
@@ -43,7 +45,7 @@ def one_minus_ms_ssim(x_hat: Tensor, x: Tensor) -> Tensor:
             f"MS-SSIM of a {x.shape[-1]}x{x.shape[-2]} crop; expected both sides of at least {MIN_MS_SSIM_SIDE}; "
             "set data.crop=256 or loss=mse"
         )
-    return 1 - ms_ssim(x_hat, x, data_range=1.0)
+    return 1 - ms_ssim(x_hat, x, data_range=1.0, size_average=False)
 
 
 class Perceptual(Protocol):
@@ -52,17 +54,20 @@ class Perceptual(Protocol):
     name: str
 
     def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
-        """Mean distance of x_hat from x, both [B, 3, H, W]."""
+        """The distance of each picture of x_hat from that of x, both [B, 3, H, W]: [B]."""
         ...
 
 
 class RateDistortion(Loss):
-    """lmbda * distortion + bpp, bpp in bits per original pixel, averaged over the batch (Ballé 2018, eq. 6).
+    """lmbda * distortion + bpp of each picture, bpp in bits per original pixel, averaged over the batch (Ballé 2018, eq. 6).
 
     loss = lmbda * distortion + rate_weight * bpp + perceptual_weight * perceptual
 
     lmbda: weight of the distortion, whose scale is the distortion function's own. rate_target: decides about rate_weight,
     which is 1 without. perceptual, perceptual_weight: a further distance and its weight (HiFiC: LPIPS, 1).
+    levels: of a codec with several rates, each picture's lambda and its weight in the average. With a rate_target lambda stays,
+    and the level gives the target and divides rate_weight; all pictures of a batch have one level then, since they share a
+    decision.
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class RateDistortion(Loss):
         rate_target: RateTarget | None = None,
         perceptual: Perceptual | None = None,
         perceptual_weight: float = 1.0,
+        levels: Ladder | None = None,
     ):
         if not lmbda > 0 or not math.isfinite(lmbda):
             raise UserError(f"lmbda={lmbda}; expected a positive number, such as 0.0067; set model.lmbda")
@@ -79,6 +85,10 @@ class RateDistortion(Loss):
         self.lmbda = lmbda
         self.rate_target = rate_target
         self.perceptual, self.perceptual_weight = perceptual, perceptual_weight
+        self.levels = levels
+        if levels is not None and (levels.targets is None) != (rate_target is None):
+            given = "target_bpp without levels.target_bpp" if levels.targets is None else "levels.target_bpp without target_bpp"
+            raise UserError(f"{given}; expected both, or neither; set both, as levels=hific does")
         self.of_mse, self.steers = distortion is mse_255, rate_target is not None
         self.measured_with = None if perceptual is None else perceptual.name
 
@@ -86,26 +96,46 @@ class RateDistortion(Loss):
         num_pixels = x.size(-1) * x.size(-2)
         with torch.autocast(x.device.type, enabled=False):
             x_hat = output.x_hat.to(x.dtype)
-            by_stream = _rates(output.likelihoods, num_pixels)
-            bpp = torch.stack(list(by_stream.values())).sum()
+            by_stream = {name: bits_per_pixel(p, num_pixels) for name, p in output.likelihoods.items()}
+            bpp = _total(by_stream)
             distortion = self.distortion(x_hat, x)
-            loss, decision, further = self.lmbda * distortion, None, {}
-            if self.rate_target is None:
-                loss = loss + bpp
-            else:
-                quantized_bpp = torch.stack(list(_rates(output.quantized_likelihoods, num_pixels).values())).sum()
-                decision = self.rate_target.decide(quantized_bpp.detach(), step)
-                loss = loss + decision.rate_weight * bpp
+            if distortion.shape != bpp.shape:
+                raise UserError(
+                    f"a distortion of shape {list(distortion.shape)} of {len(x)} pictures; expected one number of each, "
+                    f"[{len(x)}]; give the mean over dim=(1, 2, 3)"
+                )
+            lmbda, weight = self._weights(output.levels)
+            decision, further = None, {}
+            if self.rate_target is not None:
+                quantized = {name: bits_per_pixel(p, num_pixels) for name, p in output.quantized_likelihoods.items()}
+                decision = self._decide(_total(quantized).mean().detach(), output.levels, step)
+            loss = lmbda * distortion + (bpp if decision is None else decision.rate_weight * bpp)
             if self.perceptual is not None:
                 perceptual = self.perceptual(x_hat, x)
                 loss = loss + self.perceptual_weight * perceptual
-                further = {self.perceptual.name: perceptual.detach()}
+                further = {self.perceptual.name: perceptual.detach().mean()}
             with torch.no_grad():
                 mse = torch.mean((x_hat - x) ** 2)
-        streams = {name: value.detach() for name, value in by_stream.items()}
-        return LossTerms(loss, distortion.detach(), bpp.detach(), streams, mse, decision, further)
+        streams = {name: value.detach().mean() for name, value in by_stream.items()}
+        means = distortion.detach().mean(), bpp.detach().mean()
+        return LossTerms((weight * loss).mean(), *means, streams, mse, decision, further)
+
+    def _weights(self, levels: Tensor | None) -> tuple[Tensor | float, Tensor | float]:
+        """The lambda of each picture, and what it counts in the mean."""
+        if self.levels is None or self.levels.targets is not None:
+            return self.lmbda, 1.0
+        assert levels is not None
+        return at(self.levels.lmbdas, levels), at(self.levels.weights, levels)
+
+    def _decide(self, quantized_bpp: Tensor, levels: Tensor | None, step: int | None) -> Decision:
+        assert self.rate_target is not None
+        if self.levels is None or self.levels.targets is None:
+            return self.rate_target.decide(quantized_bpp, step)
+        assert levels is not None
+        decision = self.rate_target.decide(quantized_bpp, step, at(self.levels.targets, levels[:1])[0])
+        relative = at(self.levels.lmbdas, levels[:1])[0] / self.lmbda
+        return decision._replace(rate_weight=decision.rate_weight / relative)
 
 
-def _rates(likelihoods: dict[str, Tensor], num_pixels: int) -> dict[str, Tensor]:
-    """Mean bits per pixel over the batch, by stream."""
-    return {name: bits_per_pixel(p, num_pixels).mean() for name, p in likelihoods.items()}
+def _total(by_stream: dict[str, Tensor]) -> Tensor:
+    return torch.stack(list(by_stream.values())).sum(dim=0)

@@ -25,7 +25,7 @@ class Decision(NamedTuple):
 
     rate_weight: Tensor
     quantized_bpp: Tensor
-    target_bpp: float
+    target_bpp: Tensor | float
 
 
 class RateTarget:
@@ -46,18 +46,20 @@ class RateTarget:
         self.target_bpp, self.above, self.below = target_bpp, above, below
         self.weight_schedule, self.target_schedule = weight_schedule, target_schedule
 
-    def decide(self, quantized_bpp: Tensor, step: int | None) -> Decision:
+    def decide(self, quantized_bpp: Tensor, step: int | None, target: Tensor | None = None) -> Decision:
         """The weight for a batch of that quantised rate, a scalar, chosen on its device.
 
         step: of the training, where the rate of the global batch decides, over all ranks, and the schedules apply. None:
-        outside training, where each batch decides for itself and the schedules are over.
+        outside training, where each batch decides for itself and the schedules are over. target: of this batch, in place of
+        target_bpp.
         """
+        bpp = self.target_bpp if target is None else target
         if step is None:
-            return self._weigh(quantized_bpp, self.target_bpp, 1.0)
-        target = self.target_bpp * self.target_schedule.factor(step)
-        return self._weigh(mean_over_ranks(quantized_bpp), target, self.weight_schedule.factor(step))
+            return self._weigh(quantized_bpp, bpp, 1.0)
+        bpp = bpp * self.target_schedule.factor(step)
+        return self._weigh(mean_over_ranks(quantized_bpp), bpp, self.weight_schedule.factor(step))
 
-    def _weigh(self, quantized_bpp: Tensor, target: float, factor: float) -> Decision:
+    def _weigh(self, quantized_bpp: Tensor, target: Tensor | float, factor: float) -> Decision:
         above, below = (quantized_bpp.new_full((), factor * weight) for weight in (self.above, self.below))
         return Decision(torch.where(quantized_bpp > target, above, below), quantized_bpp, target)
 

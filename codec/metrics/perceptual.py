@@ -25,7 +25,7 @@ SEED = 0  # of random features, so that all runs measure with the same
 
 
 class Lpips:
-    """Distance of pictures in [0, 1], a scalar averaged over the batch, differentiable, in float32 or more.
+    """Distance of pictures in [0, 1], one of each, differentiable, in float32 or more.
 
     net: alex (the papers' choice), vgg or squeeze. weights: of its features: `imagenet` (torchvision's file, downloaded
     once), the path of a file with torchvision's keys, or `random`, which measures something, but not LPIPS, and says so
@@ -68,15 +68,16 @@ class Lpips:
         self._range_is_known = True
 
     def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
-        """Mean distance of x_hat from x, both [B, 3, H, W] on the scale of [0, 1]; x_hat may be unclamped."""
+        """The distances [B] of x_hat from x, both [B, 3, H, W] on the scale of [0, 1]; x_hat may be unclamped."""
         self._check_range(x)
         network = self._network.to(x.device, x.dtype)
         with torch.autocast(x.device.type, enabled=False):
             ours, theirs = (network.net(network.scaling_layer(2 * picture - 1)) for picture in (x_hat, x))
             distances = [
-                linear((_unit(a) - _unit(b)) ** 2).mean() for linear, a, b in zip(network.lins, ours, theirs, strict=True)
+                linear((_unit(a) - _unit(b)) ** 2).mean(dim=(1, 2, 3))
+                for linear, a, b in zip(network.lins, ours, theirs, strict=True)
             ]
-        return torch.stack(distances).sum()
+        return torch.stack(distances).sum(dim=0)
 
 
 def _unit(features: Tensor) -> Tensor:

@@ -113,12 +113,13 @@ class Codec(nn.Module):
     def at_levels(self, coder: LatentCoder, levels: int | Tensor | None) -> LatentCoder:
         """What code_latents talks to instead of `coder` at these levels, of all pictures or of each, int64 [B].
 
-        None: of a codec of one rate, and of no other.
+        Raises UserError for None of a codec of several rates, and for anything else of one that has one.
         """
-        if self.levels is None or levels is None:
-            assert self.levels is levels is None, f"levels {levels} of a codec that has {self.arguments.get('levels', 'one')}"
-            return coder
-        return self.levels.coder(coder, levels)
+        if (self.levels is None) != (levels is None):
+            given, remedy = ("no levels", "one of each picture") if levels is None else ("levels", "none")
+            rates = self.arguments.get("levels", 1)
+            raise UserError(f"{given} for a codec whose number of rates is {rates}; expected {remedy}; give {remedy}")
+        return coder if self.levels is None or levels is None else self.levels.coder(coder, levels)
 
     @property
     def grid(self) -> Grid | None:

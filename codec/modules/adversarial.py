@@ -103,7 +103,7 @@ class AdversarialModule(CodecModule):
     def _discriminator_backward(self, image: Tensor, places: Tensor) -> dict[str, Tensor]:
         """Gradients of the discriminator for pictures [B, 3, H, W] and what the codec makes of them; what is logged."""
         with torch.no_grad(), self._forward():
-            output = self.codec(image, self._noise(places))
+            output = self.codec(image, self._noise(places), levels=self._levels(places))
         with self._forward():
             logits = self._logits(torch.cat((image, output.x_hat)), torch.cat((output.y_hat, output.y_hat)))
             real, fake = logits.chunk(2)

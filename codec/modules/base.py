@@ -1,6 +1,6 @@
 """What the trainings of a codec share: its optimizer, steps that are skipped, validation, schedules, logs."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import lightning
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from codec.entropy.noise import NoiseByPlace
+from codec.entropy.noise import NoiseByPlace, numbers_by_place
 from codec.losses.base import Loss, LossTerms
 from codec.models.base import Codec
 from codec.modules.means import Means
@@ -16,6 +16,7 @@ from codec.optim.schedules import Schedule
 from codec.types import Batch, CodecOutput, UserError
 
 MAX_SKIPPED_IN_A_ROW = 10
+NUM_VALIDATED = 5  # levels, of a codec that has several
 
 
 ParameterGroups = list[dict[str, Any]]
@@ -133,15 +134,28 @@ class CodecModule(lightning.LightningModule):
                 )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        output = self.codec(batch.image)
-        terms = self.loss(output, batch.image)
-        values = {"val/loss": terms.loss, "val/bpp": terms.bpp, "val/psnr": terms.psnr(), "val/mse": terms.mse}
-        values |= {f"val/{name}": value for name, value in terms.further.items()}
+        passes = list(self._over_levels(batch.image))
+        values = {name: torch.stack([one[name] for _, _, one in passes]).mean(0) for name in passes[0][2]}
+        for level, _, one in passes if len(passes) > 1 else []:
+            values |= {f"{name}_level_{level}": value for name, value in one.items()}
         if self.codec.grid is not None and batch.regions is not None:
             # The codec will not have these regions: what they would be worth, for comparison.
-            values["val/masked_loss"] = self.loss(self.codec(batch.image, regions=batch.regions), batch.image).loss
+            with_map = [one["val/loss"] for _, _, one in self._over_levels(batch.image, batch.regions)]
+            values["val/masked_loss"] = torch.stack(with_map).mean(0)
         self._validation.add(values, 0 if batch.again else len(batch.image))
-        return {"x_hat": output.x_hat, "bpp": terms.bpp, "psnr": terms.psnr()}
+        _, x_hat, shown = passes[len(passes) // 2]
+        return {"x_hat": x_hat, "bpp": shown["val/bpp"], "psnr": shown["val/psnr"]}
+
+    def _over_levels(
+        self, image: Tensor, regions: Tensor | None = None
+    ) -> Iterator[tuple[int | None, Tensor, dict[str, Tensor]]]:
+        """Levels spread over the codec's, or None, with what pictures [B, 3, H, W] become there, and its means by name."""
+        for level in [None] if self.codec.levels is None else self.codec.levels.spread(NUM_VALIDATED):
+            levels = None if level is None else torch.full((len(image),), level, device=image.device)
+            output = self.codec(image, regions=regions, levels=levels)
+            terms = self.loss(output, image)
+            values = {"val/loss": terms.loss, "val/bpp": terms.bpp, "val/psnr": terms.psnr(), "val/mse": terms.mse}
+            yield level, output.x_hat, values | {f"val/{name}": value for name, value in terms.further.items()}
 
     def on_validation_epoch_end(self) -> None:
         means = self._validation.take()
@@ -165,9 +179,19 @@ class CodecModule(lightning.LightningModule):
         """That of a pass over the pictures at these places of the batch."""
         return NoiseByPlace(self.seed, self._batch, places)
 
+    def _levels(self, places: Tensor) -> Tensor | None:
+        """The level of each picture at these places, int64 [B], one for all where all share a decision about the rate.
+
+        A function of seed, step and place, so that a resumed run and another number of processes see the same.
+        """
+        if self.codec.levels is None:
+            return None
+        places = torch.zeros_like(places) if self.loss.steers else places
+        return numbers_by_place(self.seed, self._batch, places, self.codec.levels.count)
+
     def _codec_forward(self, image: Tensor, places: Tensor, regions: Tensor | None = None) -> CodecOutput:
         """The codec's output of training on image [B, 3, H, W] at places [B], with the rates that the loss asks for."""
-        return self.codec(image, self._noise(places), regions, quantized=self.loss.steers)
+        return self.codec(image, self._noise(places), regions, quantized=self.loss.steers, levels=self._levels(places))
 
     def _log_every(self) -> int:
         return self.trainer.log_every_n_steps  # type: ignore[attr-defined]
@@ -182,6 +206,6 @@ class CodecModule(lightning.LightningModule):
         values |= {"distortion": terms.distortion, "aux": auxiliary.detach()} | (more or {}) | terms.further
         if terms.decision is not None:
             values |= {"quantized_bpp": terms.decision.quantized_bpp, "rate_weight": terms.decision.rate_weight}
-            values["target_bpp"] = torch.tensor(terms.decision.target_bpp)
+            values["target_bpp"] = torch.as_tensor(terms.decision.target_bpp)
         values["lr"] = torch.tensor(self.lr * self.schedule.factor(self.global_step))
         self.log_dict({f"train/{name}": value for name, value in values.items()} | {"step": float(self.global_step + 1)})

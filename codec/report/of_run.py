@@ -34,7 +34,7 @@ def show_run(folder: RunFolder, dataset: str, baselines: Sequence[str]) -> None:
 def finish_run(folder: RunFolder, measurement: Measurement, target_bpp: float | None) -> dict[str, float]:
     """Measure the codec of a run that is trained and write its report; what it measured, by name."""
     results = measure_and_report(folder.bundle, measurement, folder.results, folder.report)
-    bpp, psnr = results.points[0].mean("file_bpp"), results.points[0].mean("psnr")
+    bpp, psnr = results.shown.mean("file_bpp"), results.shown.mean("psnr")
     assert bpp is not None
     if target_bpp is not None:
         print(f"rate     {bpp:.3f} bpp on {results.dataset}, target {target_bpp} in training")

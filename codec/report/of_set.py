@@ -17,7 +17,7 @@ from codec.report.tables import print_table
 def measure_and_report(bundle: Path, asked: Measurement, results_folder: Path, report_folder: Path) -> Results:
     """Measure a bundle and the classical codecs on a set; write results, plot and pictures, and print the table."""
     test_set, dataset = asked.test_set, asked.test_set.name
-    ours = evaluate(bundle, test_set, results_folder / dataset, asked.measures, asked.device, asked.max_memory)
+    ours = evaluate(bundle, test_set, results_folder / dataset, asked.measures, asked.device, asked.max_memory, asked.levels)
     ours.write(results_folder / dataset)
     others = measure_baselines(asked.baselines, test_set, asked.programs)
     for name, other in zip(asked.baselines, others, strict=True):

@@ -61,8 +61,8 @@ def write_pictures(bundle: Bundle, pictures: Sequence[TestImage], ours: Results,
     by_name = {picture.name: picture for picture in pictures}
     font, line = ImageFont.load_default(size=15), 24
     rows = []
-    for name in _choose(ours.points[0].images):
-        original, data = by_name[name].load(), (files / f"{name}.lic").read_bytes()
+    for name in _choose(ours.shown.images):
+        original, data = by_name[name].load(), (ours.shown.files(files) / f"{name}.lic").read_bytes()
         decoded = decode(bundle, data)
         pixels, (top, left) = original[0].numel(), _detail(original)
         try:

@@ -63,9 +63,10 @@ def _draw_learned(axes: Any, learned: Sequence[Results]) -> None:
     """The points of each codec in a color of its own, with their lambdas; none where every picture came back exactly."""
     by_name: dict[str, list[tuple[float, float, str]]] = {}
     for result in learned:
-        lmbda = result.points[0].setting.get("lmbda")
-        for bpp, quality in result.curve()[:1]:
-            by_name.setdefault(result.name, []).append((bpp, quality, "" if lmbda is None else f"λ {lmbda:g}"))
+        for point in result.points:
+            lmbda, bpp, quality = point.setting.get("lmbda"), point.mean("file_bpp"), point.mean("psnr")
+            if bpp is not None and quality is not None:
+                by_name.setdefault(result.name, []).append((bpp, quality, "" if lmbda is None else f"λ {lmbda:.3g}"))
     for (name, points), color, marker in zip(sorted(by_name.items()), cycle(COLORS), cycle(MARKERS), strict=False):
         points.sort()
         rates, qualities, labels = zip(*points, strict=True)

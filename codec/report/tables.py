@@ -15,8 +15,11 @@ from codec.types import UserError
 
 
 def print_table(ours: Results, others: Sequence[Results], console: Console) -> None:
-    """A row a picture and their mean: our rates and quality, and the others' PSNR at the rate of our files."""
-    point = ours.points[0]
+    """A row a picture and their mean: our rates and quality, and the others' PSNR at the rate of our files.
+
+    Of a codec with several rates the pictures of the middle one, and a row a level.
+    """
+    point = ours.shown
     title = f"{escape(ours.name)} on {escape(ours.dataset)}: file sizes as written, quality as decoded"
     beside = f"\n{', '.join(other.name for other in others)}: PSNR in dB at the same bpp" if others else ""
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0), title=title + beside)
@@ -46,6 +49,7 @@ def print_table(ours: Results, others: Sequence[Results], console: Console) -> N
     table.add_section()
     table.add_row(*cells("mean", point.means(), [other.curve() for other in others]))
     console.print(table)
+    _print_levels(ours, others, console)
     _print_costs(ours, console)
     _print_measures(ours, console)
     _print_failures(others, console)
@@ -64,7 +68,7 @@ def print_table(ours: Results, others: Sequence[Results], console: Console) -> N
 
 def _print_costs(ours: Results, console: Console) -> None:
     """What it costs: parameters, multiplications, memory; and seconds by what they went into, for a million pixels."""
-    costs, point = ours.costs, ours.points[0]
+    costs, point = ours.costs, ours.shown
     if not costs:
         return
     size = f"{costs['parameters'] / 1e6:.3g} million parameters"
@@ -80,9 +84,25 @@ def _print_costs(ours: Results, console: Console) -> None:
             console.print(f"{coding}s a megapixel in {whole:.2g} s: {told}", soft_wrap=True)
 
 
+def _print_levels(ours: Results, others: Sequence[Results], console: Console) -> None:
+    """A row a level, where there are several: means over the pictures, and the others' PSNR at the same rate."""
+    if len(ours.points) == 1:
+        return
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+    for heading in ("level", "λ", "bpp", "PSNR\ndB", *(other.name.replace(" ", "\n") for other in others)):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for point in ours.points:
+        lmbda, bpp, quality = point.setting.get("lmbda"), point.mean("file_bpp"), point.mean("psnr")
+        assert bpp is not None
+        at_rate = [psnr_at_rate(other.curve(), bpp) for other in others]
+        shown = ["-" if value is None else f"{value:.2f}" for value in (quality, *at_rate)]
+        table.add_row(str(point.setting.get("level")), "-" if lmbda is None else f"{lmbda:.3g}", f"{bpp:.3f}", *shown)
+    console.print(table)
+
+
 def _print_measures(ours: Results, console: Console) -> None:
     """A line a measure that was asked for: its value and network, or why there is none."""
-    point = ours.points[0]
+    point = ours.shown
     for name, network in ours.measured_with.items():
         value = point.of_set.get(name) if name in ("fid", "kid") else point.mean(name)
         over = f" over {point.of_set['num_patches']:,} patches" if name in point.of_set else ""

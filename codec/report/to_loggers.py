@@ -1,6 +1,7 @@
 """What was measured of a run, put together for its loggers."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 import torch
 from PIL import Image
@@ -21,23 +22,23 @@ def measured_on(folder: RunFolder, test_set: TestSet, step: int) -> Measured:
     """What the codec of a run does on a set that it was measured on; step: the last of its training."""
     dataset = test_set.name
     results = folder.results / f"{dataset}.json"
-    point = Results.read(results).points[0]
+    point = Results.read(results).shown
     rows = [asdict(row) for row in point.images]
     columns = [column for column in rows[0] if any(row[column] is not None for row in rows)]
     means = {name: mean for name, mean in point.means().items() if mean is not None}
     plot = Image.open(folder.report / f"{dataset}_rd.png").convert("RGB")
     return Measured(
         dataset, step, means | point.of_set, [{column: row[column] for column in columns} for row in rows],
-        {"rd": (pil_to_tensor(plot), dataset)} | _pictures(folder, test_set, rows),
+        {"rd": (pil_to_tensor(plot), dataset)} | _pictures(folder, test_set, rows, point.files(folder.results / dataset)),
         {"codec": [folder.bundle], f"results-{dataset}": [results, results.with_suffix(".csv")]},
     )  # fmt: skip
 
 
-def _pictures(folder: RunFolder, test_set: TestSet, rows: list[dict]) -> dict[str, tuple[Tensor, str]]:
-    """Original and reconstruction side by side of the first pictures, with rate and PSNR of their files."""
+def _pictures(folder: RunFolder, test_set: TestSet, rows: list[dict], files: Path) -> dict[str, tuple[Tensor, str]]:
+    """Original and reconstruction side by side of the first pictures, with rate and PSNR of their files, below `files`."""
     bundle, shown = load_bundle(folder.bundle), {}
     for number, (picture, row) in enumerate(zip(test_set.pictures[:NUM_PICTURES], rows, strict=False)):
-        decoded = decode(bundle, (folder.results / test_set.name / f"{picture.name}.lic").read_bytes())
+        decoded = decode(bundle, (files / f"{picture.name}.lic").read_bytes())
         quality = "exact" if row["psnr"] is None else f"{row['psnr']:.2f} dB"
         caption = f"{picture.name}: {row['file_bpp']:.3f} bpp, {quality}"
         shown[f"picture_{number}"] = (torch.cat((picture.load(), decoded.cpu()), dim=-1), caption)

@@ -111,6 +111,8 @@ class Training:
             self.folder.update_facts(val_loss=float(self.trainer.callback_metrics["val/loss"]))
         self.folder.update_facts(quantile_error=_quantile_error(self.module.codec))  # before they are solved
         facts: dict[str, Any] = {"config": {key: self.config[key] for key in TOLD}}
+        if self.module.loss.levels is not None:
+            facts["lmbda_by_level"] = self.module.loss.levels.lmbdas
         if self.module.loss.measured_with is not None:
             facts["trained_with"] = self.module.loss.measured_with
         save_bundle(self.folder.bundle, self.module.codec, facts, half=True)

@@ -89,9 +89,12 @@ def _check_for_loss(config: Mapping[str, Any]) -> None:
     least, crop = config.get("least_crop"), value_at(config, "data.crop")
     if least and crop < least:
         raise UserError(f"data.crop={crop} with this loss; expected at least {least}; set data.crop=256, or loss=mse")
-    ladder, lmbda = config.get("ladder"), value_at(config, "model.lmbda")
-    if ladder and not min(ladder) / 10 <= lmbda <= max(ladder) * 10:
-        raise UserError(
-            f"model.lmbda={lmbda}; the published lambdas of this loss are {list(ladder)}; set model.lmbda near them, or "
-            "another loss"
-        )
+    ladder = config.get("ladder")
+    if not ladder:
+        return
+    for key in ("model.lmbda", "levels.lowest", "levels.highest"):
+        lmbda = value_at(config, key)
+        if isinstance(lmbda, float | int) and not min(ladder) / 10 <= lmbda <= max(ladder) * 10:
+            raise UserError(
+                f"{key}={lmbda}; the published lambdas of this loss are {list(ladder)}; set {key} near them, or another loss"
+            )

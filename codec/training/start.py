@@ -58,11 +58,30 @@ def find_start(source: Path, folder: RunFolder, target_bpp: float | None) -> Pat
     return bundle
 
 
-def start_from(codec: Codec, bundle: Path) -> str:
+def start_levels(codec: Codec, loss: Loss, reference: float) -> None:
+    """Begin a codec's levels, where it has any, at the lambdas of the loss; reference: that of the codec's other weights.
+
+    Raises UserError for a loss that knows of no levels.
+    """
+    if codec.levels is None:
+        return
+    if loss.levels is None:
+        raise UserError(
+            f"{codec.levels.count} levels with a {type(loss).__name__}, which weighs them not; expected a loss that does; set "
+            "loss=mse, or levels=null"
+        )
+    codec.levels.start(loss.levels.lmbdas, reference)
+
+
+def start_from(codec: Codec, bundle: Path, loss: Loss) -> str:
     """Fill `codec` with the weights of a bundle of the same model and widths; a line on what was loaded.
 
+    A codec of several rates may start from a bundle of one, whose lambda then has gain 1.
     Raises UserError where model, widths or tensors differ.
     """
+    model = bundle_facts(bundle).get("config", {}).get("model")
+    if model is not None and model["lmbda"] > 0:  # which a bundle of somebody else's may say or not
+        start_levels(codec, loss, model["lmbda"])
     load_weights(codec, bundle)
     counts: Counter[str] = Counter()
     for name, parameter in codec.named_parameters():

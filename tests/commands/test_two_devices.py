@@ -19,6 +19,27 @@ SMALL = [
 RUNS = {
     "mean_scale": [*SMALL, "model.N=8", "model.M=12", "data.batch_size=4", "schedule.warmup=1", "init=random"],
     "segpic": [*SMALL, "experiment=segpic", "profile=tiny", "data.batch_size=4", "model.N=24", "model.M=40"],
+    "levels": [
+        *SMALL,
+        "model.N=8",
+        "model.M=12",
+        "data.batch_size=4",
+        "schedule.warmup=1",
+        "init=random",
+        "levels=ladder",
+        "levels.count=9",
+        "test.levels=2",
+    ],
+    "hific_levels": [
+        *SMALL,
+        "experiment=hific",
+        "profile=tiny",
+        "first_stage=null",
+        "data.batch_size=8",
+        "rate=mi",
+        "levels=hific",
+        "test.levels=2",
+    ],
     "hific": [*SMALL, "experiment=hific", "profile=tiny", "first_stage=null", "data.batch_size=8", "rate=lo"],
 }
 

@@ -95,7 +95,7 @@ def test_the_setting_and_the_codec_are_told(bundle, measured):
 
 
 def test_a_payload_beyond_its_tables_fails(bundle, tmp_path, monkeypatch):
-    def wasteful(codec, image):
+    def wasteful(codec, image, level):
         encoded = encode(codec, image)
         return replace(encoded, streams={"y": StreamCost(8 * (encoded.payload_bytes / 1.02 - 9), 1, 0)})
 
@@ -105,7 +105,7 @@ def test_a_payload_beyond_its_tables_fails(bundle, tmp_path, monkeypatch):
 
 
 def test_latents_that_differ_fail(bundle, tmp_path, monkeypatch):
-    def drifted(codec, image):
+    def drifted(codec, image, level):
         encoded = encode(codec, image)
         return replace(encoded, latents=Latents(encoded.latents.y_hat + 2**-10))
 

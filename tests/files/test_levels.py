@@ -144,6 +144,11 @@ def test_a_level_that_the_codec_does_not_have_is_one_line(paths, live_bundles, l
         decode_latents(single, write_container(single.fingerprint, 8, 9, file.payload, file.symbols_crc, level=1))
     with pytest.raises(UserError, match="has one rate; give no level"):
         encode(single, picture(8, 9), level=0)
+    x = picture(8, 9)[None] / 255
+    with pytest.raises(UserError, match="no levels for a codec whose number of rates is 5"):
+        bundle.model(x)
+    with pytest.raises(UserError, match="levels for a codec whose number of rates is 1; expected none"):
+        single.model(x, levels=torch.tensor([0]))
 
 
 def changed(path, target, tensors=None, **arguments):

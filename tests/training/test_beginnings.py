@@ -4,12 +4,14 @@ import pytest
 import torch
 
 from codec.files.bundle import load_bundle, save_bundle
+from codec.losses.rate_distortion import RateDistortion, mse_255
 from codec.models import build_model
 from codec.runs.folder import RunFolder
 from codec.training.start import find_start, start_from
 from codec.types import UserError
 
 WIDTHS = {"N": 4, "M": 4, "C": 4, "num_blocks": 1}
+LOSS = RateDistortion(mse_255, 0.01)
 
 
 def finished_run(path, target_bpp=0.2, seed=1, **widths):
@@ -25,7 +27,7 @@ def test_weights_come_over_and_nothing_else(tmp_path):
     source = finished_run(tmp_path / "first")
     codec = build_model("hific", **WIDTHS)
     for given in (source.path, source.bundle):
-        report = start_from(codec, find_start(given, RunFolder(tmp_path / "second"), 0.2))
+        report = start_from(codec, find_start(given, RunFolder(tmp_path / "second"), 0.2), LOSS)
     expected = dict(load_bundle(source.bundle).model.named_parameters())
     assert all(torch.equal(value, expected[name]) for name, value in codec.named_parameters())
     total = sum(p.numel() for p in codec.parameters())
@@ -48,9 +50,9 @@ def test_what_is_refused(tmp_path):
         with pytest.raises(UserError, match=r"steered to target_bpp=0.2; expected"):
             find_start(source.path, own, target)
     with pytest.raises(UserError, match="set the same model"):
-        start_from(build_model("hific", **(WIDTHS | {"C": 6})), source.bundle)
+        start_from(build_model("hific", **(WIDTHS | {"C": 6})), source.bundle, LOSS)
     with pytest.raises(UserError, match="set the same model"):
-        start_from(build_model("mean_scale", N=4, M=4), source.bundle)
+        start_from(build_model("mean_scale", N=4, M=4), source.bundle, LOSS)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,101 @@
+"""Training of several rates at once: levels are a function of seed, step and place, and gains learn."""
+
+import pytest
+import torch
+from conftest import live_codec, picture
+from tiny_training import equal, fit, flat
+
+from codec.entropy.noise import numbers_by_place, uniform_noise
+from codec.files.bundle import save_bundle
+from codec.losses.levels import Ladder
+from codec.losses.rate_distortion import RateDistortion, mse_255
+from codec.models import build_model
+from codec.runs.folder import RunFolder
+from codec.training.start import start_from, start_levels
+from codec.types import UserError
+
+LADDER = Ladder(6, 0.002, 0.05)
+
+
+def test_levels_are_a_function_of_seed_step_and_place():
+    places = torch.arange(4096, dtype=torch.int32)
+    whole = numbers_by_place(3, 7, places, 64)
+    assert whole.dtype == torch.int64 and whole.min() == 0 and whole.max() == 63
+    assert (torch.bincount(whole, minlength=64) - 64).abs().max() < 40  # five deviations of 8
+    for rank in range(2):
+        assert numbers_by_place(3, 7, places[rank::2], 64).equal(whole[rank::2])
+    for other in (numbers_by_place(4, 7, places, 64), numbers_by_place(3, 8, places, 64)):
+        assert 0.9 < (other != whole).float().mean() < 1
+
+
+def test_a_resumed_run_equals_a_straight_one(tmp_path):
+    straight = fit(RunFolder(tmp_path / "straight"), 10, levels=LADDER)
+    fit(RunFolder(tmp_path / "stopped"), 6, levels=LADDER)
+    fit(RunFolder(tmp_path / "stopped"), 10, levels=LADDER)
+    ours, theirs = (
+        dict(flat(torch.load(RunFolder(tmp_path / name).last_checkpoint, weights_only=True)["state_dict"]))
+        for name in ("straight", "stopped")
+    )
+    assert ours.keys() == theirs.keys() and all(equal(value, theirs[name]) for name, value in ours.items())
+    gains = straight.codec.levels.log_gains.detach()
+    assert gains.std(dim=1).min() > 0  # by channel
+    metrics = straight.trainer.callback_metrics
+    levels = [0, 1, 2, 4, 5]  # five of the six
+    assert {name for name in metrics if "level" in name} == {
+        f"val/{name}_level_{level}" for name in ("loss", "bpp", "psnr", "mse") for level in levels
+    }
+    assert float(metrics["val/bpp_level_0"]) < float(metrics["val/bpp_level_5"])
+    mean = sum(float(metrics[f"val/loss_level_{level}"]) for level in levels) / len(levels)
+    assert float(metrics["val/loss"]) == pytest.approx(mean, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mean_scale", "factorized"])
+def test_gains_see_the_distortion_and_the_rate(name):
+    codec = live_codec(name)
+    codec.add_levels(6)
+    codec.levels.start(LADDER.lmbdas, 0.01)
+    x, levels = torch.stack([picture(64, 64, seed) for seed in range(2)]).float() / 255, torch.tensor([0, 5])
+    output = codec(x, uniform_noise, levels=levels)
+    gradients = []
+    for value in (mse_255(output.x_hat, x).sum(), sum(-torch.log2(p).sum() for p in output.likelihoods.values())):
+        gradients.append(torch.autograd.grad(value, codec.levels.log_gains, retain_graph=True)[0])
+        assert gradients[-1][0].abs().max() > 0 and gradients[-1][-1].abs().max() > 0
+    assert (gradients[1].sum(1)[[0, -1]] > 0).all()  # a finer step costs bits
+
+
+def test_the_decoder_gets_rounded_values_in_training():
+    codec = live_codec("mean_scale")
+    codec.add_levels(6)
+    codec.levels.start(LADDER.lmbdas, 0.01)
+    x, levels = picture(64, 64)[None].float() / 255, torch.tensor([2])
+    noisy, still = (codec(x, noise, levels=levels) for noise in (lambda like: torch.zeros_like(like) + 0.3, torch.zeros_like))
+    assert not noisy.likelihoods["y"].equal(still.likelihoods["y"])
+    gain, _ = codec.levels.of(levels)
+    symbols = still.y_hat * gain[:, :, None, None]
+    means = codec.hyper_synthesis(codec.hyper_analysis(codec.g_a(x)))[1]
+    whole = symbols - means * gain[:, :, None, None]
+    torch.testing.assert_close(whole, torch.round(whole), atol=1e-3, rtol=0)
+
+
+def test_it_starts_from_a_codec_of_one_rate_whose_lambda_has_gain_1(tmp_path):
+    single = live_codec("mean_scale")
+    config = {"model": {"lmbda": 0.005}}
+    save_bundle(tmp_path / "b.safetensors", single, {"config": config}, half=False)
+    codec, loss = build_model("mean_scale", N=8, M=12, levels=6), RateDistortion(mse_255, 0.01, levels=LADDER)
+    start_from(codec, tmp_path / "b.safetensors", loss)
+    expected = torch.sqrt(torch.tensor(LADDER.lmbdas) / 0.005)[:, None].expand(-1, 12)
+    torch.testing.assert_close(codec.levels.of(torch.arange(6))[0], expected)
+    assert codec.g_a[0].weight.equal(single.g_a[0].weight)
+    with pytest.raises(UserError, match="set the same model"):
+        start_from(build_model("mean_scale", N=8, M=16, levels=6), tmp_path / "b.safetensors", loss)
+    save_bundle(tmp_path / "l.safetensors", codec, {"config": config, "lmbda_by_level": LADDER.lmbdas}, half=False)
+    again = build_model("mean_scale", N=8, M=12, levels=6)
+    start_from(again, tmp_path / "l.safetensors", loss)
+    assert again.levels.log_gains.equal(codec.levels.log_gains)
+    with pytest.raises(UserError, match="set the same model"):
+        start_from(live_codec("mean_scale"), tmp_path / "l.safetensors", RateDistortion(mse_255, 0.01))
+
+
+def test_a_loss_that_knows_of_no_levels_is_one_line():
+    with pytest.raises(UserError, match="which weighs them not"):
+        start_levels(build_model("mean_scale", N=8, M=12, levels=6), RateDistortion(mse_255, 0.01), 0.01)
