@@ -82,6 +82,13 @@ def _of_compress(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--grid", metavar="ROWSxCOLS", help="the regions of a codec that adapts to them (default: its own, such as 4x4)"
     )
+    rate = parser.add_mutually_exclusive_group()  # of a codec that has several
+    rate.add_argument("--quality", type=float, metavar="0..100", help="the rate, of a codec that has several (default: 50)")
+    rate.add_argument("--bpp", type=float, help="the largest files of at most so many bits per pixel of their pictures")
+    rate.add_argument(
+        "--max-bytes", type=_bytes, metavar="SIZE", help="the largest files of at most so many bytes, such as 20K"
+    )
+    rate.add_argument("--psnr", type=float, metavar="DB", help="the smallest files whose pictures have at least so many dB")
 
 
 def _of_decompress(parser: argparse.ArgumentParser) -> None:

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from codec.entropy.coder import RateEstimator, Recorder
 from codec.files.bundle import SHIPPED, float_model, load_bundle, save_bundle
-from codec.files.coding import analyse, chosen_grid, chosen_level, decode, encode, reconstruct
+from codec.files.coding import analyse, chosen_grid, chosen_level, decode, reconstruct
 from codec.files.devices import chosen_device, on_device
 from codec.files.loaded import Bundle
 from codec.files.memory import allowed_memory, memory_for_networks
+from codec.files.quality import Wanted, encode_wanted
 from codec.layers.regions import Grid
 from codec.layers.strips import allowing
 from codec.models import Codec
@@ -61,15 +62,27 @@ class PictureCodec:
         header = self.bundle.header
         return f"<codec {header['model']} {header['arguments']}, bundle {self.bundle.fingerprint.hex()}, {self.bundle.device}>"
 
-    def compress(self, picture: Picture, grid: tuple[int, int] | None = None) -> bytes:
+    def compress(
+        self,
+        picture: Picture,
+        grid: tuple[int, int] | None = None,
+        *,
+        quality: float | None = None,
+        bpp: float | None = None,
+        max_bytes: int | None = None,
+        psnr: float | None = None,
+    ) -> bytes:
         """The content of the picture's .lic file.
 
         picture: a PIL image (turned as its EXIF says, in sRGB by its profile, alpha over white), uint8 [H, W, 3] or uint8
             tensor [3, H, W].
         grid: rows and columns of the regions of a codec that adapts to them, if not its own.
-        Raises UserError for what is no such picture, or too large.
+        Of a codec with several rates, one of these, if not its middle rate: quality, from 0 to 100; bpp or max_bytes, which the
+            whole file has at most; psnr in dB, which the decoded picture has at least.
+        Raises UserError for what is no such picture, or too large, and for what no rate of the codec meets.
         """
-        return encode(self.bundle, as_image(picture), None if grid is None else Grid(*grid)).file
+        wanted = Wanted(quality, bpp, max_bytes, psnr)
+        return encode_wanted(self.bundle, as_image(picture), None if grid is None else Grid(*grid), wanted).file
 
     def decompress(self, data: bytes) -> Image.Image:
         """The picture in the content of a .lic file.
@@ -106,7 +119,8 @@ class PictureCodec:
     def model(self) -> Codec:
         """A network with the bundle's weights, float32, with gradients, for a training loop of one's own; coding keeps its own.
 
-        model(x, noise) of x [B, 3, H, W] in [0, 1] gives a codec.types.CodecOutput; codec.save makes a bundle of it again.
+        model(x, noise) of x [B, 3, H, W] in [0, 1] gives a codec.types.CodecOutput; where the codec has several rates, it is
+        model(x, noise, levels=…), int64 [B]. codec.save makes a bundle of it again.
         """
         return float_model(self.bundle).to(self.bundle.device)
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import torch
 
 from codec.files.bundle import SHIPPED, load_bundle
-from codec.files.coding import as_png, begin_encoding, decode_batch, reconstruct_batch
-from codec.files.container import SUFFIX, read_container, read_file
+from codec.files.coding import as_png, decode_batch, reconstruct_batch
+from codec.files.container import SUFFIX, is_by, read_container, read_file
 from codec.files.devices import chosen_device, on_device
 from codec.files.jobs import Job, Outcome, Work, tell
 from codec.files.loaded import Bundle
 from codec.files.memory import allowed_memory, memory_for_networks
 from codec.files.processes import run_on_cores
+from codec.files.quality import Wanted, begin_wanted, told_level
 from codec.layers.regions import Grid, read_grid
 from codec.machine import keep_freed_memory
 from codec.types import UserError, printable
@@ -23,18 +24,18 @@ from data.folders import list_files, list_images, own_names
 from data.images import Picture, picture_size, read_picture
 
 
-def _compression(bundle: Bundle, grid: Grid | None) -> Work:
+def _compression(bundle: Bundle, grid: Grid | None, wanted: Wanted) -> Work:
     def read(path: Path) -> Picture:
         memory_for_networks(bundle, *picture_size(path))  # before its pixels take any
         return read_picture(path)
 
     def begin(pictures: Sequence[Picture]) -> Callable[[], list[bytes]]:
-        rest = begin_encoding(bundle, torch.stack([picture.image for picture in pictures]), grid)
+        rest = begin_wanted(bundle, torch.stack([picture.image for picture in pictures]), grid, wanted)
         return lambda: [encoded.file for encoded in rest()]
 
     def said(picture: Picture, file: bytes) -> str:
         rate = f"{len(file)} bytes, {8 * len(file) / picture.image[0].numel():.3f} bpp"
-        return "; ".join([rate, *picture.remarks])
+        return "; ".join([rate, *told_level(bundle, file), *picture.remarks])
 
     return Work(picture_size, read, lambda picture: picture.image.shape[1:], begin, said)
 
@@ -129,16 +130,12 @@ def compress(arguments: argparse.Namespace) -> int:
     grid = None if arguments.grid is None else read_grid(arguments.grid, "--grid")
     jobs = _jobs(arguments, partial(list_images, setting="the input"), SUFFIX)
     bundle, cores = _loaded(arguments, jobs)
-    left = _missing(arguments, jobs, partial(_is_by, bundle))
-    return _run(arguments, jobs, left, run_on_cores(left, partial(_compression, grid=grid), bundle, arguments.batch, cores))
-
-
-def _is_by(bundle: Bundle, path: Path) -> bool:
-    """Whether a file is an intact one of this codec's."""
-    try:
-        return read_container(read_file(path)).fingerprint == bundle.fingerprint
-    except UserError:
-        return False
+    wanted = Wanted(arguments.quality, arguments.bpp, arguments.max_bytes, arguments.psnr).checked(bundle)
+    left, work_of = (
+        _missing(arguments, jobs, partial(is_by, bundle.fingerprint)),
+        partial(_compression, grid=grid, wanted=wanted),
+    )
+    return _run(arguments, jobs, left, run_on_cores(left, work_of, bundle, arguments.batch, cores))
 
 
 def decompress(arguments: argparse.Namespace) -> int:

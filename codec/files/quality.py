@@ -1,0 +1,141 @@
+"""At which level a picture is coded, of a codec that has several: by a quality, or by what its file or its picture may be.
+
+B pictures of one size, coded together.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from codec.files.coding import Analysed, Encoded, analysed, begin_coding, begin_encoding, reconstruct
+from codec.files.container import read_container
+from codec.files.loaded import Bundle
+from codec.layers.regions import Grid
+from codec.types import UserError
+
+HIGHEST = 100  # quality
+
+
+class Wanted(NamedTuple):
+    """What is asked of a file: one of these, or nothing, which is the codec's middle level.
+
+    quality: 0 to 100, from the lowest level to the highest. bpp, max_bytes: of the whole file, in bits per pixel of the picture
+    or in bytes, at most: the highest level within. psnr: of the decoded picture, in dB, at least: the lowest level that has it.
+    """
+
+    quality: float | None = None
+    bpp: float | None = None
+    max_bytes: int | None = None
+    psnr: float | None = None
+
+    def checked(self, bundle: Bundle) -> "Wanted":
+        """The same; UserError for more than one wish, for one that nothing meets, and for any of a codec of one rate."""
+        given = {name: value for name, value in self._asdict().items() if value is not None}
+        if len(given) > 1:
+            raise UserError(f"{' and '.join(given)} given; expected one of them; leave the others out")
+        for name, value in given.items():
+            if bundle.model.levels is None:
+                raise UserError(
+                    f"{name}={value} of a codec that has one rate; expected one with levels; give another codec, or no {name}"
+                )
+            if not math.isfinite(value) or (not 0 <= value <= HIGHEST if name == "quality" else value <= 0):
+                expected = f"a number from 0 to {HIGHEST}" if name == "quality" else "a number above 0"
+                raise UserError(f"{name}={value}; expected {expected}; give another")
+        return self
+
+    def most_bytes(self, pixels: int) -> int | None:
+        """Of the file of a picture with so many pixels; None where nothing is said of its size."""
+        return self.max_bytes if self.bpp is None else math.floor(self.bpp * pixels / 8)
+
+
+NOTHING = Wanted()
+
+
+def level_of(bundle: Bundle, quality: float | None) -> int | None:
+    """The level of a quality from 0 to 100; None where none is given."""
+    levels = bundle.model.levels
+    return None if quality is None or levels is None else round(quality / HIGHEST * (levels.count - 1))
+
+
+def told_level(bundle: Bundle, file: bytes) -> list[str]:
+    """At which level a file of the codec is, for its user; nothing where it has one rate."""
+    levels = bundle.model.levels
+    return [] if levels is None else [f"level {read_container(file).level} of {levels.count - 1}"]
+
+
+def begin_wanted(
+    bundle: Bundle, images: Tensor, grid: Grid | None = None, wanted: Wanted = NOTHING
+) -> Callable[[], list[Encoded]]:
+    """As codec.files.coding.begin_encoding, whose arguments it takes, at the level that each picture wants.
+
+    Where that hangs on the outcome it is found by bisection, after one analysis for all levels. Raises UserError for a wish
+    that no level meets, too.
+    """
+    wanted.checked(bundle)
+    if wanted in (NOTHING, Wanted(wanted.quality)):
+        return begin_encoding(bundle, images, grid, level_of(bundle, wanted.quality))
+    pictures = analysed(bundle, images, grid)
+    found = [_found(bundle, pictures.of(number), image, wanted) for number, image in enumerate(images)]
+    return lambda: found
+
+
+def encode_wanted(bundle: Bundle, image: Tensor, grid: Grid | None = None, wanted: Wanted = NOTHING) -> Encoded:
+    """The file of a picture, uint8 [3, H, W]; arguments and errors as begin_wanted."""
+    return begin_wanted(bundle, image[None], grid, wanted)()[0]
+
+
+def _found(bundle: Bundle, picture: Analysed, image: Tensor, wanted: Wanted) -> Encoded:
+    def coded(level: int) -> Encoded:
+        return begin_coding(bundle, picture, level)()[0]
+
+    assert bundle.model.levels is not None
+    count, most = bundle.model.levels.count, wanted.most_bytes(picture.height * picture.width)
+    if most is not None:
+        return _highest_within(coded, count, most)
+    assert wanted.psnr is not None
+
+    def error(encoded: Encoded) -> float:
+        decoded = reconstruct(bundle, encoded.latents, picture.height, picture.width)
+        return float(torch.mean((decoded.float() - image.to(decoded).float()) ** 2, dtype=torch.float64))
+
+    return _lowest_with(coded, count, wanted.psnr, error)
+
+
+def _highest_within(coded: Callable[[int], Encoded], count: int, most: int) -> Encoded:
+    """What is coded at the highest of `count` levels whose file has at most so many bytes."""
+    best, low, high = coded(0), 0, count
+    if len(best.file) > most:
+        raise UserError(
+            f"the smallest file of the picture has {len(best.file)} bytes; expected at most {most}; allow more, or make the "
+            "picture smaller"
+        )
+    while high - low > 1:  # `low` is within; `high` is not, or there is no such level
+        middle = (low + high) // 2
+        tried = coded(middle)
+        if len(tried.file) <= most:
+            best, low = tried, middle
+        else:
+            high = middle
+    return best
+
+
+def _lowest_with(coded: Callable[[int], Encoded], count: int, psnr: float, error: Callable[[Encoded], float]) -> Encoded:
+    """What is coded at the lowest of `count` levels whose picture has that PSNR at least; error: its mean squared error."""
+    most = 255**2 / 10 ** (psnr / 10)
+    best, low, high = coded(count - 1), -1, count - 1
+    if (least := error(best)) > most:
+        raise UserError(
+            f"the best picture that the codec makes of it has {10 * math.log10(255**2 / least):.2f} dB; expected at least "
+            f"{psnr:g}; ask for less"
+        )
+    while high - low > 1:  # `high` has it; `low` has not, or there is no such level
+        middle = (low + high) // 2
+        tried = coded(middle)
+        if error(tried) <= most:
+            best, high = tried, middle
+        else:
+            low = middle
+    return best

@@ -1,0 +1,78 @@
+"""`codec compress` at a quality, a size or a PSNR, and what `codec eval` makes of a codec with several rates."""
+
+import json
+
+import pytest
+from conftest import live_levels, one_thread, picture
+from torchvision.io import write_png
+
+from codec.cli import main
+from codec.evaluation.results import Results
+from codec.files.bundle import save_bundle
+from codec.files.container import read_container
+
+LMBDAS = [0.001, 0.003, 0.01, 0.03, 0.1]
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory):
+    """A folder of two pictures, and a bundle beside it."""
+    folder = tmp_path_factory.mktemp("there")
+    (folder / "mine").mkdir()
+    for number in range(2):
+        write_png(picture(64, 100, number), str(folder / "mine" / f"{number}.png"))
+    facts = {"config": {"experiment_name": "several", "model": {"lmbda": 0.01}}, "lmbda_by_level": LMBDAS}
+    with one_thread():
+        save_bundle(folder / "codec.safetensors", live_levels("mean_scale", 5), facts, half=True)
+    return folder
+
+
+def compress(there, out, *words):
+    return main(["compress", str(there / "mine"), str(out), "--codec", str(there / "codec.safetensors"), *words])
+
+
+def coded(folder):
+    return [path.read_bytes() for path in sorted(folder.glob("*.lic"))]
+
+
+def test_a_folder_within_a_rate(there, tmp_path, capsys):
+    assert compress(there, tmp_path / "low", "--quality", "0") == compress(there, tmp_path / "high", "--quality", "100") == 0
+    lowest, highest = coded(tmp_path / "low"), coded(tmp_path / "high")
+    assert {read_container(data).level for data in lowest} == {0} and {read_container(data).level for data in highest} == {4}
+    assert "level 4 of 4" in capsys.readouterr().out
+    most = (max(map(len, lowest)) + max(map(len, highest))) // 2
+    assert compress(there, tmp_path / "bytes", "--max-bytes", str(most)) == 0
+    assert compress(there, tmp_path / "bpp", "--bpp", str(8 * most / 6400)) == 0
+    assert all(len(data) <= most for data in coded(tmp_path / "bytes")) and coded(tmp_path / "bytes") == coded(tmp_path / "bpp")
+    again = [str(tmp_path / "bytes"), str(tmp_path / "again"), "--codec", str(there / "codec.safetensors")]
+    assert main(["decompress", *again]) == 0 and len(list((tmp_path / "again").glob("*.png"))) == 2
+
+
+def test_what_cannot_be_met_is_said_of_each_picture(there, tmp_path, capsys):
+    assert compress(there, tmp_path / "out", "--max-bytes", "40") == 1
+    assert "the smallest file of the picture has" in capsys.readouterr().err
+    assert compress(there, tmp_path / "out", "--psnr", "90") == 1
+    assert compress(there, tmp_path / "out", "--quality", "200") == 2
+    with pytest.raises(SystemExit):
+        compress(there, tmp_path / "out", "--quality", "20", "--bpp", "1")
+
+
+def test_eval_of_one_bundle_is_a_curve(there, tmp_path, capsys):
+    words = [f"codec={there / 'codec.safetensors'}", "test=folder", f"test.root={there / 'mine'}", "test.baselines=[]"]
+    assert main(["eval", *words, f"out={tmp_path}", "test.levels=3"]) == 0
+    said = capsys.readouterr().out
+    results = Results.read(tmp_path / "mine.json")
+    assert [point.setting for point in results.points] == [{"lmbda": LMBDAS[level], "level": level} for level in (0, 2, 4)]
+    rates = [point.mean("file_bpp") for point in results.points]
+    assert rates == sorted(rates) and len(results.curve()) == 3
+    assert {path.name for path in (tmp_path / "mine").iterdir()} == {"level_0", "level_2", "level_4"}
+    assert all(f"{rate:.3f}" in said for rate in rates)
+    assert json.loads((tmp_path / "mine.json").read_text())["results"]["bpp"] == pytest.approx(rates)
+    verified = ["verify", str(tmp_path / "mine.json"), "--codec", str(there / "codec.safetensors")]
+    assert main([*verified, "--pictures", str(there / "mine")]) == 0
+    changed = tmp_path / "mine" / "level_4" / "0.lic"
+    data = bytearray(changed.read_bytes())
+    data[30] ^= 1
+    changed.write_bytes(data)
+    assert main([*verified, "--pictures", str(there / "mine")]) == 1
+    assert "level_4" in capsys.readouterr().out
