@@ -49,7 +49,12 @@ def diagnose(folder: RunFolder) -> list[Finding]:
     """
     found = [*of_training(_config(folder), _log(folder), folder.facts(), folder.bundle.exists())]
     found += [finding for path in sorted(folder.results.glob("*.json")) for finding in of_results(path)]
-    return list({finding.name: finding for finding in reversed(found)}.values())[::-1]
+    return _once(found)
+
+
+def _once(findings: Sequence[Finding]) -> list[Finding]:
+    """The first of each name: of several sets, or of several levels."""
+    return list({finding.name: finding for finding in reversed(findings)}.values())[::-1]
 
 
 def of_results(results: Results | Path) -> list[Finding]:
@@ -59,7 +64,7 @@ def of_results(results: Results | Path) -> list[Finding]:
             results = Results.read(results)
         except UserError:
             return []
-    return [finding for point in results.points for check in (_estimate, _sleep, _escapes) for finding in check(point)]
+    return _once([finding for check in (_estimate, _sleep, _escapes) for point in results.points for finding in check(point)])
 
 
 def of_training(config: Mapping[str, Any], log: Log, facts: Mapping[str, Any], finished: bool) -> Iterator[Finding]:

@@ -153,7 +153,9 @@ def test_symbols_beyond_their_scales_are_escapes_and_set_estimate_and_files_apar
         codec.h_s[-1].weight.zero_()
         codec.h_s[-1].bias.fill_(0.11)
 
-    assert of_measured(measured(tmp_path, narrow)) == ["estimate and file apart", "escapes"]
+    results = measured(tmp_path, narrow)
+    assert of_measured(results) == ["estimate and file apart", "escapes"]
+    assert of_measured(replace(results, points=2 * results.points)) == of_measured(results)  # as of a codec with levels
 
 
 @pytest.mark.slow
