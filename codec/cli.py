@@ -93,12 +93,8 @@ def _of_compress(parser: argparse.ArgumentParser) -> None:
 
 def _of_decompress(parser: argparse.ArgumentParser) -> None:
     _files(parser, "a .lic file or a folder of them", "the PNG file or the folder of PNG files to write")
-    parser.add_argument(
-        "--max-pixels",
-        type=_number,
-        default=2**27,
-        help="of a picture with its padding; larger ones are refused (default: 2^27)",
-    )
+    larger = "of a picture with its padding; larger ones are refused (default: 2^27)"
+    parser.add_argument("--max-pixels", type=_number, default=2**27, help=larger)
 
 
 def _of_import(parser: argparse.ArgumentParser) -> None:
@@ -128,6 +124,13 @@ def _of_status(parser: argparse.ArgumentParser) -> None:
 def _of_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("results", type=_path, help="a JSON that codec train or codec eval wrote, its .lic files beside it")
     parser.add_argument("--codec", type=_path, help="the bundle (default: that of the results' run, or the shipped codec)")
+    parser.add_argument("--pictures", type=_path, help="where the set's pictures lie (default: its own place)")
+
+
+def _of_report(parser: argparse.ArgumentParser) -> None:
+    named = "a run, a folder of runs, a sweep's, results as JSON, the name of a published curve as WACNN, or `shipped`"
+    parser.add_argument("sources", nargs="+", metavar="SOURCE", help=named)
+    parser.add_argument("--out", type=_path, required=True, help="the folder to write: index.html, figures and tables")
     parser.add_argument("--pictures", type=_path, help="where the set's pictures lie (default: its own place)")
 
 
@@ -170,6 +173,7 @@ COMMANDS = {
     "compress": Command("compress:compress", "compress one file or a folder", arguments=_of_compress),
     "decompress": Command("compress:decompress", "decompress one file or a folder", arguments=_of_decompress),
     "status": Command("status:run", "what runs do: step, time left, figures, why one failed", arguments=_of_status),
+    "report": Command("report:run", "a page, figures and tables of runs, results and published curves", arguments=_of_report),
     "verify": Command("verify:run", "decode and measure again what results say", arguments=_of_verify),
     "import": Command("import_checkpoint:run", "turn a published checkpoint into a bundle", arguments=_of_import),
     "fetch": Command("fetch:run", "download a public test set and check it", arguments=_of_fetch),

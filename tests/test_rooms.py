@@ -35,7 +35,10 @@ MAY_IMPORT = {
         "codec.modules", "codec.runs", "codec.callbacks", "data",
     ],
     "codec.evaluation": ["codec.types", "codec.atomic", "codec.machine", "codec.files", "codec.metrics", "data"],
-    "codec.report": ["codec.types", "codec.files", "codec.metrics", "codec.runs", "codec.evaluation", "data"],
+    "codec.report": [
+        "codec.types", "codec.atomic", "codec.files", "codec.interface", "codec.metrics", "codec.runs", "codec.evaluation",
+        "data",
+    ],
     "codec.benchmark": [
         "codec.types", "codec.machine", "codec.layers", "codec.entropy", "codec.models", "codec.files", "codec.losses",
         "codec.training", "data",

@@ -1,10 +1,14 @@
 """What a codec is measured on and by: `test` and `perceptual` of every command that measures."""
 
+from pathlib import Path
+
 from omegaconf import DictConfig
 
-from codec.config.compose import plain
+from codec.config.command_line import readable
+from codec.config.compose import composed, configurations, options_of, plain
 from codec.config.nodes import instantiate
 from codec.evaluation.measure import Measurement, load_measurement
+from codec.types import UserError
 from data.testsets import TestSet
 
 BESIDE = ("baselines", "measures", "device", "max_memory", "programs", "levels")  # keys of `test` that are not the set's
@@ -16,6 +20,22 @@ def load_test_set(test: DictConfig) -> TestSet:
     Raises UserError where it is not there.
     """
     return instantiate({key: value for key, value in test.items() if key not in BESIDE})
+
+
+def find_test_set(name: str, pictures: Path | None) -> TestSet:
+    """The set that results name: one of conf/test, or a folder of the user's own, whose place `pictures` says.
+
+    Raises UserError where it is not there.
+    """
+    with configurations():
+        words = [] if pictures is None else [readable("eval", f"test.root={pictures}")]
+        if name in options_of("test"):
+            return load_test_set(composed("eval", [f"test={name}", *words])[0].test)
+        if pictures is None:
+            raise UserError(
+                f"the pictures of {name}, a set of your own; expected to be told where they lie; say --pictures FOLDER"
+            )
+        return load_test_set(composed("eval", ["test=folder", readable("eval", f"test.name={name}"), *words])[0].test)
 
 
 def load_asked(cfg: DictConfig, test_set: TestSet) -> Measurement:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
@@ -17,6 +17,9 @@ from codec.runs.point import Point
 from codec.runs.state import read_state
 from codec.runs.sweep_folder import SweepFolder
 from codec.types import UserError
+
+if TYPE_CHECKING:
+    from data.testsets import TestSet
 
 GIVE_UP = 3  # failures of the same, after which a point is left alone
 
@@ -105,17 +108,29 @@ def check_test_sets(points: Sequence[Point]) -> None:
         _dataset(words)
 
 
+def _set_called(name: str, words: tuple[str, ...]) -> "TestSet":
+    """The set of that name: the one that `words` ask for, or another that runs were measured on before."""
+    from codec.config.measurement import find_test_set, load_test_set
+
+    asked = load_test_set(_composed(words)[0].test)
+    return asked if asked.name == name else find_test_set(name, None)
+
+
 def draw_plot(sweep: SweepFolder, words: tuple[str, ...]) -> None:
-    """Plot the points that came to an end, on the set and beside the classical codecs that `words` ask for; print savings."""
+    """Plot the points that came to an end, on the set and beside the classical codecs that `words` ask for, and write the page.
+
+    What they save is printed.
+    """
     finished = [folder for listed in sweep.points() if (folder := RunFolder(listed.folder)).finished]
     if not finished:
         return
     from codec.report.of_run import is_measured
-    from codec.report.of_sweep import plot_sweep
+    from codec.report.of_sweep import plot_sweep, report_sweep
 
     dataset, baselines = _dataset(words), list(_composed(words)[0].test.baselines)
     if measured := [folder for folder in finished if is_measured(folder, dataset, baselines)]:
         plot_sweep(measured, dataset, baselines, sweep.plot)
+        report_sweep(sweep.path, lambda name: _set_called(name, words))
 
 
 def check_end(sweep: SweepFolder) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import Akima1DInterpolator, PchipInterpolator
 
+from codec.metrics.pchip import integrals
 from codec.types import UserError
 
 MIN_POINTS = 4
@@ -20,6 +21,7 @@ MAX_NOT_MONOTONE = 0.01  # of the resamples: beyond, the interval would be one o
 
 Curve = Sequence[tuple[float, float]]
 Antiderivative = Callable[[float], float]
+OfMean = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -118,35 +120,54 @@ def bd_quality(anchor: Curve, codec: Curve, interpolation: str = "pchip") -> flo
     return _mean_difference(curves, interpolation, "rates")[0]
 
 
-def _of_means(pictures: np.ndarray) -> Curve:
-    return [(float(rate), float(quality)) for rate, quality in pictures.mean(axis=1)]
+def _of_means(pictures: np.ndarray, of_mean: OfMean) -> Curve:
+    return [(float(rate), float(of_mean(quality))) for rate, quality in pictures.mean(axis=1)]
 
 
-def confidence(anchor: np.ndarray, codec: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> Confidence:
+def _resampled(pictures: np.ndarray, counts: np.ndarray, of_mean: OfMean) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Quality, increasing, and the logarithm of the rate, [resamples, points], and which resamples are a rising curve.
+
+    counts: float64 [resamples, pictures], how often each picture was drawn.
+    """
+    rate, quality = (counts @ pictures[:, :, column].T / pictures.shape[1] for column in (0, 1))
+    order = np.argsort(of_mean(quality), axis=1)
+    rate, quality = (np.take_along_axis(values, order, axis=1) for values in (rate, of_mean(quality)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rises = (np.diff(rate) > 0).all(axis=1) & (np.diff(quality) > 0).all(axis=1) & np.isfinite(quality).all(axis=1)
+        return quality, np.log(rate), rises
+
+
+def confidence(
+    anchor: np.ndarray, codec: np.ndarray, resamples: int = RESAMPLES, seed: int = 0, of_mean: OfMean = lambda mean: mean
+) -> Confidence:
     """The BD-rate's 95 % interval over pictures, by bootstrap: for each resample, pictures are drawn with replacement.
 
     anchor, codec: float64 [points, pictures, 2], bits per pixel and quality of each picture at each setting, the pictures in
     the same order: a resample has the same ones for both and at all points, so that what makes a picture hard for both cancels.
     Each resample's curves are of its means, PCHIP over their own overlap; the interval is from 2.5 to 97.5 percent of them.
+    of_mean: the quality that a mean stands for, of an array of any shape, where that is another one: dB of the mean MS-SSIM.
+    seed: of the draws.
     Raises UserError for curves that bd_rate refuses, and where more than 1 % of the resamples are not monotone or hardly meet.
     """
     if anchor.shape[1] != codec.shape[1]:
         raise UserError(f"{anchor.shape[1]} and {codec.shape[1]} pictures; expected the same ones; measure both on one set")
-    bd_rate(_of_means(anchor), _of_means(codec))
+    bd_rate(_of_means(anchor, of_mean), _of_means(codec, of_mean))
     num_pictures = anchor.shape[1]
     draws = np.random.default_rng(seed).integers(num_pictures, size=(resamples, num_pictures))
-    percents = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        for draw in draws:
-            try:
-                percents.append(bd_rate(_of_means(anchor[:, draw]), _of_means(codec[:, draw])).percent)
-            except (UserWarning, UserError):
-                continue
-    if len(percents) < (1 - MAX_NOT_MONOTONE) * resamples:
+    counts = np.stack([np.bincount(draw, minlength=num_pictures) for draw in draws]).astype(np.float64)
+    curves = [_resampled(pictures, counts, of_mean) for pictures in (anchor, codec)]
+    low, high = (
+        np.maximum(*(quality[:, 0] for quality, _, _ in curves)),
+        np.minimum(*(quality[:, -1] for quality, _, _ in curves)),
+    )
+    shorter = np.minimum(*(quality[:, -1] - quality[:, 0] for quality, _, _ in curves))
+    sound = curves[0][2] & curves[1][2] & (high - low >= MIN_OVERLAP * shorter)
+    if sound.sum() < (1 - MAX_NOT_MONOTONE) * resamples:
         raise UserError(
-            f"{resamples - len(percents)} of {resamples} resamples of {num_pictures} pictures have no BD-rate; expected "
+            f"{resamples - sound.sum()} of {resamples} resamples of {num_pictures} pictures have no BD-rate; expected "
             f"at most {MAX_NOT_MONOTONE:.0%}; measure more pictures, or rates that are further from each other"
         )
-    low, high = np.percentile(percents, [2.5, 97.5])
-    return Confidence(float(low), float(high), num_pictures)
+    low, high = low[sound], high[sound]
+    before, after = (integrals(quality[sound], log_rate[sound], low, high) for quality, log_rate, _ in curves)
+    first, last = np.percentile(100 * np.expm1((after - before) / (high - low)), [2.5, 97.5])
+    return Confidence(float(first), float(last), num_pictures)

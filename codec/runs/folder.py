@@ -3,6 +3,7 @@
 import json
 import platform
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -116,7 +117,7 @@ class RunFolder:
         write_atomically(self.config_file, text.encode(), durable=True)
         packages = ("codec", "torch", "torchvision", "lightning", "compressai", "constriction")
         self._write_facts({
-            "given": dict(identity.given), "contents": dict(identity.contents),
+            "command": sys.argv[1:], "given": dict(identity.given), "contents": dict(identity.contents),
             "versions": {name: version(name) for name in packages}, "git_commit": _git_commit(),
             "host": {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()},
         })  # fmt: skip

@@ -73,7 +73,9 @@ def test_a_sweep_ends_with_files_figures_and_one_plot(finished):
     folder, output = finished
     runs = [path.parent for path in folder.glob("runs/quickstart/*/run.json")]
     assert len(runs) == 2 and len(list(folder.glob("runs/quickstart/sweep_*/rd.png"))) == 1
-    assert "plot over 2 points" in output and "at equal rate" in output
+    assert "plot over 2 points" in output and "at equal rate" in output and "left out" not in output
+    (page,) = folder.glob("runs/quickstart/sweep_*/report/index.html")
+    assert all(f"λ {lmbda}" in page.read_text() for lmbda in (0.03, 0.01)) and "data:image/avif" in page.read_text()
     for run in runs:
         assert {"config.yaml", "run.json", "metrics.csv", "checkpoints", "codec.safetensors", "results", "report"} <= {
             path.name for path in run.iterdir()

@@ -117,6 +117,7 @@ def test_joblib_launches_points_as_well(tmp_path):
     (listed,) = tmp_path.glob("runs/quickstart/sweep_*/points.jsonl")
     sweep = SweepFolder(listed.parent)
     assert [point.lmbda for point in sweep.points()] == ["0.03", "0.01"] and sweep.plot.exists()
+    assert (sweep.path / "report" / "index.html").exists()
     assert all(RunFolder(point.folder).finished for point in sweep.points())
     again = codec("train", "-m", *TINY, *words, cwd=tmp_path)
     assert again.returncode == 0 and "step 1" not in again.stdout

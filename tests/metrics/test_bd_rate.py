@@ -5,8 +5,10 @@ import math
 import bjontegaard
 import numpy as np
 import pytest
+from scipy.interpolate import PchipInterpolator
 
 from codec.metrics.bd_rate import INTERPOLATIONS, bd_quality, bd_rate, confidence
+from codec.metrics.pchip import integrals
 from codec.types import UserError
 
 # Kodak, PSNR, the authors' own points of Ballé 2018 (tensorflow/compression, results/image_compression/kodak).
@@ -133,3 +135,27 @@ def test_pictures_without_an_interval_are_refused():
     codec[2, 5, 1] -= 45  # one picture is lost at one rate: the means still rise, those of many resamples turn back
     with pytest.raises(UserError, match="of 200 resamples of 24 pictures have no BD-rate"):
         confidence(anchor, codec, resamples=200)
+
+
+def test_curves_at_once_are_integrated_as_one_by_one():
+    """Rising, falling, flat and turning ones; over the whole range and a part of it."""
+    random = np.random.default_rng(0)
+    x, y = np.cumsum(random.uniform(0.1, 3, (50, 6)), axis=1), np.cumsum(random.normal(0, 1, (50, 6)), axis=1)
+    y[0], y[1, 2:4] = 1.0, 0.5
+    low, high = x[:, 0] + random.uniform(0, 1, 50) * (x[:, 1] - x[:, 0]), x[:, -1] - random.uniform(0, 1, 50)
+    for left, right in ((x[:, 0], x[:, -1]), (low, np.maximum(low, high))):
+        expected = [
+            float(PchipInterpolator(*curve).integrate(*ends))
+            for *curve, ends in zip(x, y, zip(left, right, strict=True), strict=True)
+        ]
+        assert integrals(x, y, left, right) == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_interval_is_that_of_resamples_one_by_one():
+    anchor, codec = pictures(-0.1, 0.05)
+    draws = np.random.default_rng(3).integers(24, size=(50, 24))
+    percents = [bd_rate(anchor[:, draw].mean(axis=1), codec[:, draw].mean(axis=1)).percent for draw in draws]
+    found = confidence(anchor, codec, resamples=50, seed=3)
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(percents, [2.5, 97.5])))
+    twice = confidence(anchor, codec, resamples=50, seed=3, of_mean=lambda mean: 2 * mean + 1)
+    assert twice.low == pytest.approx(found.low)  # the same curve on another scale

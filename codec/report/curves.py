@@ -1,0 +1,216 @@
+"""Codecs as curves: which points belong together, what each has, and which are missing."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from codec.evaluation.results import ImageRow, Point
+from codec.metrics.published import FEW, Published, in_decibels, published
+from codec.report.runs_of import Run
+from codec.report.sources import SHIPPED, Measured, Sources, is_learned
+
+QUANTITIES = {
+    "psnr": "PSNR in dB", "ms_ssim_db": "MS-SSIM in dB, of the mean", "lpips": "LPIPS", "fid": "FID", "kid": "KID",
+    "side": "side information in % of the rate",
+}  # fmt: skip
+LESS_IS_BETTER = ("lpips", "fid", "kid")
+KINDS = ("trained", "classical", "published")
+NO_VARIANT = ("logger", "run_dir", "test", "trainer", "retry", "val_every", "save_every", "log_every")  # nodes of a run
+FOLLOWING = {"data.seed", "schedule.steps"}  # keys that follow others
+SHORT = {"lmbda": "λ", "target_bpp": "target", "quality_layers": "layers"}
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """A codec at one setting on a set.
+
+    values: bpp and the quantities that it has, means over the set. rows: by picture, of what was measured here. run: whose it
+    is. told: what is not finished about it: its figures are estimates of a validation then. measured: where files lie.
+    """
+
+    label: str
+    values: dict[str, float]
+    rows: Sequence[ImageRow] = ()
+    setting: dict[str, Any] = field(default_factory=dict)
+    run: Run | None = None
+    told: str = ""
+    measured: Measured | None = None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A codec on a set: its points by rate, in full and short name, of one of KINDS.
+
+    missing: points without figures, each with why. shown: whether it is drawn before anybody asks.
+    """
+
+    name: str
+    full_name: str
+    dataset: str
+    kind: str
+    source: str
+    points: list[CurvePoint]
+    missing: list[str] = field(default_factory=list)
+    shown: bool = True
+
+    def of(self, quantity: str) -> list[tuple[float, float]]:
+        """(bpp, quantity) of the finished points that have it; more is better: distances are negated."""
+        sign = -1 if quantity in LESS_IS_BETTER else 1
+        return [(p.values["bpp"], sign * p.values[quantity]) for p in self.points if quantity in p.values and not p.told]
+
+
+def setting_label(setting: dict[str, Any]) -> str:
+    """A setting in few words: λ 0.0067, quality 24."""
+    return ", ".join(f"{SHORT.get(key, key)} {value:g}" if isinstance(value, float) else f"{SHORT.get(key, key)} {value}"
+                     for key, value in setting.items())  # fmt: skip
+
+
+def values_of(point: Point) -> dict[str, float]:
+    """The means of a point. MS-SSIM in dB is that of the mean, as in published curves, not the mean of the pictures' dB."""
+    found = {"bpp": point.mean("file_bpp"), "psnr": point.mean("psnr"), "lpips": point.mean("lpips")}
+    found |= {name: point.of_set.get(name) for name in ("fid", "kid")}
+    ms_ssim = point.mean("ms_ssim")
+    found["ms_ssim_db"] = in_decibels(ms_ssim) if ms_ssim is not None and ms_ssim < 1 else None
+    found["side"] = _side_information(point)
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _side_information(point: Point) -> float | None:
+    """The share of all streams but the main latent in percent, as Ballé 2018, figure 7 has it; None of a codec without any."""
+    bits = {name: stream.bits for name, stream in point.streams.items()}
+    return 100 * (1 - bits["y"] / sum(bits.values())) if "y" in bits and len(bits) > 1 else None
+
+
+def curves_of(sources: Sources, runs: Sequence[Run]) -> list[Curve]:
+    """All curves, set by set: what was trained, the classical codecs beside it, what was published on the set."""
+    found = []
+    waiting = [set_of(run) for run in runs if run.state.status != "finished"]
+    asked = {name for name in sources.shown if name != SHIPPED} or set(FEW)
+    for dataset in dict.fromkeys([*sources.sets(), *waiting]):
+        here = [one for one in sources.measured if one.results.dataset == dataset]
+        found += _trained(here, runs, dataset)
+        found += _classical([one for one in here if not is_learned(one.results)], dataset)
+        found += [_published(curve, True) for curve in sources.foreign if curve.dataset == dataset]
+        found += [_published(curve, name in asked) for name, curve in published(dataset).items()]
+    return _shortened(found)
+
+
+def _points(one: Measured, run: Run | None) -> Iterator[CurvePoint]:
+    for point in one.results.points:
+        values = values_of(point)
+        if "bpp" in values:
+            yield CurvePoint(setting_label(point.setting), values, point.images, point.setting, run, "", one)
+
+
+class Entry(NamedTuple):
+    """A run or results that give points to a curve. missing: what there is no point of, and why."""
+
+    name: str
+    setting: dict[str, Any]
+    points: list[CurvePoint]
+    run: Run | None
+    source: str = ""
+    missing: str = ""
+
+
+def _trained(measured: Sequence[Measured], runs: Sequence[Run], dataset: str) -> list[Curve]:
+    """Runs of one name are one curve over λ; where two have the same λ, one for each value of what else differs in them."""
+    by_folder = {run.folder.path: run for run in runs}
+    entries = []
+    for one in measured:
+        if is_learned(one.results):
+            run = None if one.run is None else by_folder.get(one.run.path)
+            points = list(_points(one, run))
+            entries.append(Entry(one.results.name, points[0].setting if points else {}, points, run, one.results.description))
+    for run in runs:
+        if run.state.status != "finished" and set_of(run) == dataset:
+            entries.append(_half_finished(run, dataset))
+    curves = []
+    for name in dict.fromkeys(entry.name for entry in entries):
+        for variant, members in _variants([entry for entry in entries if entry.name == name]).items():
+            points = sorted((point for entry in members for point in entry.points), key=lambda point: point.values["bpp"])
+            missing = [entry.missing for entry in members if entry.missing]
+            full, source = f"{name} {variant}".strip(), next((entry.source for entry in members if entry.source), "")
+            if points or missing:
+                curves.append(Curve(full, full, dataset, "trained", source, points, missing))
+    return curves
+
+
+def _differing(entries: Sequence[Entry]) -> set[str]:
+    """The keys in which the configurations of runs of one setting differ, but for those that change no figure."""
+    configs = [entry.run.values for entry in entries if entry.run is not None]
+    keys = {key for config in configs for key in config if key.split(".")[0] not in NO_VARIANT}
+    return {key for key in keys if len({repr(config.get(key)) for config in configs}) > 1}
+
+
+def _variants(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+    """The entries of a name by what differs between those of the same setting: seeds, widths, steps."""
+    of_setting: dict[str, list[Entry]] = {}
+    for entry in entries:
+        of_setting.setdefault(repr(sorted(entry.setting.items())), []).append(entry)
+    keys = {key for same in of_setting.values() for key in _differing(same)}
+    told = sorted(keys - FOLLOWING) or sorted(keys)
+    variants: dict[str, list[Entry]] = {}
+    for entry in entries:
+        values = {} if entry.run is None else entry.run.values
+        label = " ".join(f"{key.removeprefix('model.')}={values.get(key)}" for key in told if key in values)
+        variants.setdefault(label, []).append(entry)
+    return variants
+
+
+def set_of(run: Run) -> str:
+    """The name of the set that a run is to be measured on."""
+    target = str(run.values.get("test._target_", "")).rpartition(".")[2]
+    return str(run.values.get("test.name") or Path(str(run.values.get("test.root"))).name) if target == "folder" else target
+
+
+def _half_finished(run: Run, dataset: str) -> Entry:
+    """Of a run that is not finished: the last validation, where it was on these pictures, and what is missing."""
+    state, setting = run.state, run.setting
+    of = f" of {state.steps}" if state.steps else ""
+    told = f"failed: {state.why}" if state.status == "failed" else f"{state.status} at step {state.step}{of}"
+    label, points = setting_label(setting), []
+    validated = str(run.values.get("data.val._target_", "")).rpartition(".")[2]
+    rates, quality = ([value for value in run.log.get(name, []) if value is not None] for name in ("val/bpp", "val/psnr"))
+    if validated == dataset and rates and quality:
+        values = {"bpp": rates[-1], "psnr": quality[-1]}
+        points = [CurvePoint(label, values, (), setting, run, f"{told}; estimated rate of its last validation")]
+    return Entry(run.name, setting, points, run, "", f"{label}: {told}")
+
+
+def _classical(measured: Sequence[Measured], dataset: str) -> list[Curve]:
+    """Each once, however many runs have it beside them; one of other figures, as of another library, has a name of its own."""
+    curves: dict[str, Curve] = {}
+    for one in measured:
+        results = one.results
+        points = sorted(_points(one, None), key=lambda point: point.values["bpp"])
+        name, number = results.name, 1
+        while name in curves and [point.values for point in curves[name].points] != [point.values for point in points]:
+            number += 1
+            name = f"{results.name} ({number})"
+        missing = [] if points else [results.not_computed.get("file_bpp", "no rate")]
+        curves.setdefault(name, Curve(name, name, dataset, "classical", results.description, points, missing))
+    return list(curves.values())
+
+
+def _published(curve: Published, shown: bool) -> Curve:
+    source = curve.source + ("; MS-SSIM from 0 to 1 there, in dB here" if curve.converted else "")
+    points = [CurvePoint("", dict(values)) for values in curve.points]
+    name = f"{curve.name}, published"
+    return Curve(name, name, curve.dataset, "published", source, points, [], shown)
+
+
+def _shortened(curves: list[Curve]) -> list[Curve]:
+    """With short names where they stay different: the experiment alone, or the model of the small default one."""
+    full = {curve.full_name for curve in curves if curve.kind == "trained"}
+    short = {name: _short(name) for name in full}
+    chosen = {name: short[name] for name in full if list(short.values()).count(short[name]) == 1}
+    return [replace(c, name=chosen.get(c.full_name, c.name)) if c.kind == "trained" else c for c in curves]
+
+
+def _short(name: str) -> str:
+    words = name.split(" ")
+    if len(words) > 1 and "=" not in words[1]:
+        del words[1 if words[0] != "quickstart" else 0]
+    return "the shipped codec" if words == [SHIPPED] else " ".join(words)

@@ -1,0 +1,98 @@
+// The rate-distortion plot and the list by which codecs are switched.
+const state = { set: 0, quantity: null, shown: new Map(), marked: null, open: innerWidth > 760, log: false, all: false };
+const here = () => data.sets[state.set];
+const isShown = (curve) => state.shown.get(curve.full) ?? curve.shown;
+const has = (curve, quantity) => curve.points.some((point) => quantity in point.values);
+const KIND_NAMES = { trained: "Trained", classical: "Classical, measured here", published: "Published" };
+const LESS = ["lpips", "fid", "kid"];
+
+function tellPoint(curve, point, quantity) {
+  const rows = [[el("dt", {}, "rate"), el("dd", {}, `${shown("bpp", point.values.bpp)} bpp`)]];
+  for (const [name, label] of Object.entries(data.quantities)) {
+    if (name in point.values && (name === quantity || curve.kind === "trained")) {
+      rows.push([el("dt", {}, label.replace(/ in dB.*/, "")), el("dd", {}, shown(name, point.values[name]) + (label.includes("dB") ? " dB" : ""))]);
+    }
+  }
+  if (point.target) rows.push([el("dt", {}, "target"), el("dd", {}, `${point.target} bpp, ${signed(100 * (point.values.bpp / point.target - 1), 0)} %`)]);
+  if (point.pictures) rows.push([el("dt", {}, "pictures"), el("dd", {}, String(point.pictures))]);
+  const run = point.run === null ? null : data.runs[point.run];
+  return [
+    el("b", {}, curve.name + (point.label ? ` · ${point.label}` : "")), el("dl", {}, rows.flat()),
+    point.told ? el("p", { class: "warn" }, point.told) : null,
+    run ? el("p", {}, run.folder) : curve.kind === "published" ? el("p", {}, curve.source) : null,
+  ];
+}
+
+// What lies to the right: the rate, or, of what looks at pictures as people do, the distortion (Blau and Michaeli 2018).
+function abscissa() {
+  const able = LESS.includes(state.quantity) && here().curves.some((curve) => has(curve, "psnr") && has(curve, state.quantity));
+  byId("across").parentElement.hidden = !able;
+  return able ? byId("across").value : "bpp";
+}
+
+function drawRates() {
+  const quantity = state.quantity, across = abscissa();
+  const curves = here().curves.filter((curve) => isShown(curve) && has(curve, quantity));
+  const series = curves.map((curve) => ({
+    name: curve.name, style: curve.style, kind: curve.kind,
+    points: curve.points.filter((point) => quantity in point.values && across in point.values).map((point) => ({ x: point.values[across], y: point.values[quantity], hollow: Boolean(point.told), point })),
+    tell: ({ point }) => tellPoint(curve, point, quantity),
+  }));
+  const trained = series.filter((one) => one.kind === "trained");
+  const leading = (state.all || !trained.length ? series : trained).flatMap((one) => one.points);
+  const rates = leading.map((point) => point.x);
+  if (!rates.length) return fill(byId("rd"), el("p", { class: "note" }, "No codec that is switched on has this quantity here."));
+  const low = Math.min(...rates), high = Math.max(...rates);
+  const x = across === "psnr" ? { label: data.quantities.psnr, low: low - 0.5, high: high + 0.5 } : { label: "bits per pixel", log: state.log, low: state.log ? low / 1.25 : 0, high: state.log ? high * 1.25 : high * 1.15 };
+  const within = series.flatMap((one) => one.points).filter((point) => point.x >= x.low && point.x <= x.high);
+  const [bottom, top] = range(within.map((point) => point.y), 0.05, quantity === "fid");
+  drawChart(byId("rd"), series, { x, y: { label: data.quantities[quantity], low: Math.max(bottom, LESS.includes(quantity) ? 0 : -Infinity), high: top } });
+  markSeries();
+}
+
+function markSeries() {
+  for (const group of byId("rd").querySelectorAll("g.series")) {
+    group.classList.toggle("faded", state.marked !== null && group.dataset.name !== state.marked);
+  }
+}
+
+function drawLegend() {
+  const legend = byId("legend"), top = legend.scrollTop;
+  const kinds = Object.keys(KIND_NAMES).map((kind) => [kind, here().curves.filter((curve) => curve.kind === kind)]);
+  fill(legend, kinds.filter(([, curves]) => curves.length).map(([kind, curves]) => {
+    const any = curves.some(isShown);
+    const all = el("button", { type: "button", onclick: (event) => { event.preventDefault(); curves.forEach((curve) => state.shown.set(curve.full, !any)); changed(); } }, any ? "none" : "all");
+    const title = el("h4", {}, kind === "published" ? `${KIND_NAMES[kind]} · ${curves.filter(isShown).length} of ${curves.length}` : KIND_NAMES[kind], all);
+    const items = curves.map((curve) => [
+      el("button", {
+        type: "button", class: "item", role: "switch", "aria-checked": String(isShown(curve)), "data-name": curve.name, title: curve.full,
+        onclick: () => { state.shown.set(curve.full, !isShown(curve)); changed(); },
+        onpointerenter: () => { state.marked = isShown(curve) ? curve.name : null; markSeries(); },
+        onpointerleave: () => { state.marked = null; markSeries(); },
+      }, swatch(curve.style), el("span", {}, curve.name.replace(/, published$/, ""))),
+      curve.missing.map((why) => el("div", { class: "missing" }, why)),
+    ]).flat(2);
+    if (kind !== "published") return [title, ...items];
+    const fold = el("details", { open: state.open }, el("summary", {}, title), items);
+    fold.addEventListener("toggle", () => { state.open = fold.open; });
+    return [fold];
+  }).flat());
+  legend.scrollTop = top;
+}
+
+function drawQuantities() {
+  const names = Object.keys(data.quantities).filter((name) => here().curves.some((curve) => has(curve, name)));
+  if (!names.includes(state.quantity)) state.quantity = names[0];
+  fill(byId("quantity"), names.map((name) => el("button", {
+    type: "button", role: "tab", "aria-selected": String(name === state.quantity), "data-quantity": name,
+    onclick: () => { state.quantity = name; if ([...byId("over").options].some((o) => o.value === name)) state.over = name; changed(); },
+  }, data.quantities[name].replace(/ in dB.*/, ""))));
+}
+
+function noteRates() {
+  const hollow = here().curves.some((curve) => curve.points.some((point) => point.told));
+  const parts = ["Rates of measured codecs are of files that were written and decoded; each point is the mean over the pictures."];
+  if (state.quantity === "ms_ssim_db") parts.push("MS-SSIM in dB is −10 log₁₀(1 − mean MS-SSIM), for measured and published curves alike.");
+  if (hollow) parts.push("Hollow points are of runs that are not finished: their rate is estimated, by the last validation.");
+  byId("rd-note").textContent = parts.join(" ");
+}
