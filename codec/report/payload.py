@@ -17,6 +17,8 @@ OF_ROWS = {
     "encode_seconds": "encode_seconds", "decode_seconds": "decode_seconds",
 }  # fmt: skip
 
+SECONDS = [f"{way}_{part}seconds" for way in ("encode", "decode") for part in ("", "transform_", "entropy_", "file_")]
+
 
 @dataclass(frozen=True)
 class Report:
@@ -78,6 +80,17 @@ def _saving(place: tuple[int, int], found: Saving) -> dict[str, Any]:
     return shown
 
 
+def _costs(curve: Curve) -> dict[str, float | None]:
+    """Seconds a megapixel, whole and by part, and what a trained codec takes; of the point in the middle."""
+    point = next((p for p in curve.points[len(curve.points) // 2 :] if p.measured is not None), None)
+    if point is None or point.measured is None:
+        return {}
+    results = point.measured.results
+    measured = next(p for p in results.points if p.images is point.rows)
+    seconds = {name: measured.seconds_per_megapixel(name) for name in SECONDS}
+    return {name: rounded(value) for name, value in (seconds | results.costs).items() if value is not None}
+
+
 def _set(report: Report, dataset: str) -> dict[str, Any]:
     curves = report.of_set(dataset)
     pictures = list(dict.fromkeys(row.name for curve in curves for point in curve.points for row in point.rows))
@@ -87,7 +100,7 @@ def _set(report: Report, dataset: str) -> dict[str, Any]:
         "curves": [
             {
                 "name": curve.name, "full": curve.full_name, "kind": curve.kind, "source": curve.source, "shown": curve.shown,
-                "missing": curve.missing, "style": report.styles[curve.name]._asdict(),
+                "missing": curve.missing, "costs": _costs(curve), "style": report.styles[curve.name]._asdict(),
                 "points": [_point(point, pictures, report.runs) for point in curve.points],
             }
             for curve in curves

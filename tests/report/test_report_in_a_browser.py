@@ -226,6 +226,12 @@ def test_runs_say_their_commands_and_how_they_differ(at):
     assert "quantiles far from the tails: 9.0 logits" in find(at, "#doctor").text
 
 
+def test_what_codecs_cost_is_told(at):
+    rows = {row.text.split()[0]: row.text for row in every(at, "#cost-table tbody tr")}
+    assert "parameters" in find(at, "#cost-table thead").text and "entropy" in find(at, "#cost-table thead").text
+    assert "1.76 M 12.8 12.5" in rows["measured"] and "MiB" in rows["measured"] and rows["JPEG"].endswith("–")
+
+
 @pytest.mark.parametrize("width", [390, 820, 1440])
 def test_nothing_is_wider_than_the_screen(at, width):
     show(at, width, 844)

@@ -14,6 +14,7 @@ function drawAll() {
   drawLook();
   drawTraining();
   drawDoctor();
+  drawCosts();
   drawRuns();
 }
 

@@ -57,6 +57,23 @@ function drawDoctor() {
   fill(byId("doctor"), ill.length ? [el("h3", {}, "What is wrong, and what to do"), el("dl", { class: "facts" }, findings)] : []);
 }
 
+const seconds = (value) => number(value, 3);
+const COSTS = [
+  ["encode_seconds", "encode, s/MP", seconds], ["encode_transform_seconds", "transform", seconds], ["encode_entropy_seconds", "entropy", seconds],
+  ["encode_file_seconds", "file", seconds], ["decode_seconds", "decode, s/MP", seconds], ["decode_transform_seconds", "transform", seconds],
+  ["decode_entropy_seconds", "entropy", seconds], ["decode_file_seconds", "file", seconds],
+  ["parameters", "parameters", (value) => value >= 1e6 ? `${number(value / 1e6, 2)} M` : `${number(value / 1e3, 0)} k`],
+  ["kmac_per_pixel_encode", "kMAC/px, in", (value) => number(value, 1)], ["kmac_per_pixel_decode", "out", (value) => number(value, 1)],
+  ["peak_memory_bytes", "peak memory", (value) => `${number(value / 2 ** 20, 0)} MiB`],
+];
+function drawCosts() {
+  const curves = here().curves.filter((curve) => Object.keys(curve.costs).length);
+  byId("costs").hidden = !curves.length;
+  const columns = COSTS.filter(([key]) => curves.some((curve) => key in curve.costs));
+  const row = (curve) => el("tr", {}, el("td", { class: "name" }, named(curve)), columns.map(([key, , text]) => el("td", {}, key in curve.costs ? text(curve.costs[key]) : "–")));
+  fill(byId("cost-table"), el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "codec"), columns.map(([, text]) => el("th", { scope: "col" }, text)))), el("tbody", {}, curves.map(row)));
+}
+
 function drawRuns() {
   byId("runs").querySelector("h2").textContent = data.runs.length ? "Runs" : "How each number was made";
   const [table, differing] = [byId("run-table"), byId("differences")];
