@@ -3,7 +3,6 @@
 Each limit is here and nowhere else, beside the reason for it.
 """
 
-import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -94,12 +93,10 @@ def _config(folder: RunFolder) -> Mapping[str, Any]:
 
 def _log(folder: RunFolder) -> Log:
     log: dict[str, list[tuple[int, float]]] = {}
-    if folder.metrics_file.exists():
-        with folder.metrics_file.open(newline="") as file:
-            for row in csv.DictReader(file):
-                for name, value in row.items():
-                    if value and name != "step":
-                        log.setdefault(name, []).append((int(row["step"]), float(value)))
+    for row in folder.log():
+        for name, value in row.items():
+            if value and name != "step":
+                log.setdefault(name, []).append((int(row["step"]), float(value)))
     return log
 
 

@@ -4,7 +4,6 @@ The configuration is read as YAML alone, so that nothing of the environment gets
 left out, whoever wrote it there.
 """
 
-import csv
 import json
 import re
 import shlex
@@ -63,13 +62,9 @@ def _yaml(path: Path) -> Any:
         return {}
 
 
-def _log(path: Path) -> dict[str, list[float | None]]:
-    """The columns of a metrics.csv, thinned to MOST_ROWS; a last line that was cut is left out."""
-    try:
-        with path.open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if None not in row.values()]
-    except (OSError, csv.Error):
-        return {}
+def _log(folder: RunFolder) -> dict[str, list[float | None]]:
+    """The columns of a metrics.csv, thinned to MOST_ROWS."""
+    rows = folder.log()
     every = -(-len(rows) // MOST_ROWS) or 1
     kept = [row for place, row in enumerate(rows) if place % every == 0 or place == len(rows) - 1 or row.get("val/loss")]
     return {name: [_number(row[name]) for row in kept] for name in (kept[0] if kept else {})}
@@ -92,7 +87,7 @@ def read_run(folder: RunFolder) -> Run:
     except json.JSONDecodeError:
         facts = {}
     state = read_state(folder.path) or RunState("asked")
-    return Run(folder, name or folder.path.name, values, state, facts, _log(folder.metrics_file))
+    return Run(folder, name or folder.path.name, values, state, facts, _log(folder))
 
 
 def command_of(run: Run) -> str:

@@ -1,5 +1,6 @@
 """Run directories: a pure function of what was asked, so that asking again finds the run."""
 
+import csv
 import json
 import platform
 import subprocess
@@ -63,6 +64,14 @@ class RunFolder:
             return False
         with self.metrics_file.open() as file:
             return len(list(islice(file, 2))) > 1
+
+    def log(self) -> list[dict[str, str]]:
+        """The rows of metrics.csv, by its columns; a line that is being written now, or was cut, is left out."""
+        if not self.metrics_file.exists():
+            return []
+        lines = self.metrics_file.read_text().splitlines(keepends=True)
+        rows = csv.DictReader(line for line in lines if line.endswith("\n"))
+        return [row for row in rows if None not in row.values()]
 
     def _identity(self) -> Identity:
         """What it was made with, by what this version takes for identity."""

@@ -95,6 +95,12 @@ def test_a_log_that_shows_it_is_named(healthy, expected, column, values):
     assert names(healthy) == [expected]
 
 
+def test_a_log_whose_last_line_is_being_written_is_read(healthy):
+    with RunFolder(healthy).metrics_file.open("a") as file:
+        file.write("99999,1.5,3e-")
+    assert names(healthy) == []
+
+
 def test_what_only_an_end_can_tell_is_not_told_of_a_run_that_goes_on(healthy):
     write_log(healthy, **HEALTHY_LOG | {"val__loss": [8, 7, 6, 5, 4, 3, 2, 1]})
     RunFolder(healthy).bundle.unlink()
