@@ -1,6 +1,5 @@
 """Rate and distortion of a training at each of its validations, beside what was published, for those who look on."""
 
-import csv
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from PIL import Image
 from codec.atomic import write_atomically
 from codec.metrics.bd_rate import Curve
 from codec.metrics.published import published_curves
+from codec.runs.folder import RunFolder
 from codec.runs.tracking import log_picture
 from codec.types import MADE_BY
 
@@ -30,7 +30,7 @@ class DrawLive(Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         if trainer.is_global_zero:
-            self._points = _points_of(Path(trainer.default_root_dir) / "metrics.csv", trainer.global_step)
+            self._points = _points_of(RunFolder(Path(trainer.default_root_dir)), trainer.global_step)
 
     def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         if trainer.sanity_checking or not trainer.is_global_zero:
@@ -47,12 +47,9 @@ class DrawLive(Callback):
         log_picture(trainer.loggers, "val/rate_distortion", picture, f"step {trainer.global_step}", trainer.global_step)
 
 
-def _points_of(log: Path, step: int) -> dict[int, tuple[float, float]]:
+def _points_of(run: RunFolder, step: int) -> dict[int, tuple[float, float]]:
     """(bits per pixel, PSNR) of the validations up to a step, by theirs."""
-    if not log.exists():
-        return {}
-    with log.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("val/bpp") and int(row["step"]) <= step]
+    rows = [row for row in run.log() if row.get("val/bpp") and int(row["step"]) <= step]
     return {int(row["step"]): (float(row["val/bpp"]), float(row["val/psnr"])) for row in rows}
 
 

@@ -31,24 +31,13 @@ class CheckCoder:
         return ((places * 2654435769 % 2**32 >> 26) - LARGEST).float().reshape(shape).to(device)
 
     def factorized(
-        self,
-        name: str,
-        z: Tensor | None,
-        shape: tuple[int, ...],
-        density: Density,
-        present: Tensor | None = None,
+        self, name: str, z: Tensor | None, shape: tuple[int, ...], density: Density, present: Tensor | None = None
     ) -> Tensor:
         medians = density.medians().reshape(-1, *[1] * (len(shape) - 1))
         return self._symbols((1, *shape), medians.device) + medians
 
     def gaussian(
-        self,
-        name: str,
-        y: Tensor | None,
-        scales: Tensor,
-        means: Tensor | None,
-        prior: GaussianPrior,
-        first_channel: int = 0,
+        self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior, first_channel: int = 0
     ) -> Tensor:
         self.note(scales)
         symbols = self._symbols(tuple(scales.shape), scales.device)

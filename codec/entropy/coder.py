@@ -23,12 +23,7 @@ class LatentCoder(Protocol):
     """What a model's pass over its latents talks to. A stream may be coded in parts, one call each."""
 
     def factorized(
-        self,
-        name: str,
-        z: Tensor | None,
-        shape: tuple[int, ...],
-        density: Density,
-        present: Tensor | None = None,
+        self, name: str, z: Tensor | None, shape: tuple[int, ...], density: Density, present: Tensor | None = None
     ) -> Tensor:
         """z_hat [B, *shape] of stream `name`; shape is (C, h, w) or any other that begins with C; z is None when reading.
 
@@ -38,13 +33,7 @@ class LatentCoder(Protocol):
         ...
 
     def gaussian(
-        self,
-        name: str,
-        y: Tensor | None,
-        scales: Tensor,
-        means: Tensor | None,
-        prior: GaussianPrior,
-        first_channel: int = 0,
+        self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior, first_channel: int = 0
     ) -> Tensor:
         """y_hat of stream `name`, in the shape of its scales and means (None: zero), [B, C, h, w] or any other.
 
@@ -114,12 +103,7 @@ class RateEstimator:
         return _all_joined(self._quantized)
 
     def factorized(
-        self,
-        name: str,
-        z: Tensor | None,
-        shape: tuple[int, ...],
-        density: Density,
-        present: Tensor | None = None,
+        self, name: str, z: Tensor | None, shape: tuple[int, ...], density: Density, present: Tensor | None = None
     ) -> Tensor:
         assert z is not None and tuple(z.shape[1:]) == shape
         with torch.autocast(z.device.type, enabled=False):
@@ -132,13 +116,7 @@ class RateEstimator:
             return self._estimate(name, z, medians_beside(density, shape).to(z), likelihood)
 
     def gaussian(
-        self,
-        name: str,
-        y: Tensor | None,
-        scales: Tensor,
-        means: Tensor | None,
-        prior: GaussianPrior,
-        first_channel: int = 0,
+        self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior, first_channel: int = 0
     ) -> Tensor:
         assert y is not None
         with torch.autocast(y.device.type, enabled=False):
@@ -161,25 +139,14 @@ class Recorder:
         self._means: dict[str, list[Tensor]] = {}
 
     def factorized(
-        self,
-        name: str,
-        z: Tensor | None,
-        shape: tuple[int, ...],
-        density: Density,
-        present: Tensor | None = None,
+        self, name: str, z: Tensor | None, shape: tuple[int, ...], density: Density, present: Tensor | None = None
     ) -> Tensor:
         values = self._coder.factorized(name, z, shape, density, present)
         self._values.setdefault(name, []).append(values)
         return values
 
     def gaussian(
-        self,
-        name: str,
-        y: Tensor | None,
-        scales: Tensor,
-        means: Tensor | None,
-        prior: GaussianPrior,
-        first_channel: int = 0,
+        self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior, first_channel: int = 0
     ) -> Tensor:
         values = self._coder.gaussian(name, y, scales, means, prior, first_channel)
         self._values.setdefault(name, []).append(values)

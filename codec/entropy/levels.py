@@ -124,12 +124,7 @@ class LevelCoder:
         return gains, steps
 
     def factorized(
-        self,
-        name: str,
-        z: Tensor | None,
-        shape: tuple[int, ...],
-        density: Density,
-        present: Tensor | None = None,
+        self, name: str, z: Tensor | None, shape: tuple[int, ...], density: Density, present: Tensor | None = None
     ) -> Tensor:
         if name != LEVELLED:
             return self._coder.factorized(name, z, shape, density, present)
@@ -141,13 +136,7 @@ class LevelCoder:
             return self._coder.factorized(name, z, shape, at_levels, present) * steps + medians
 
     def gaussian(
-        self,
-        name: str,
-        y: Tensor | None,
-        scales: Tensor,
-        means: Tensor | None,
-        prior: GaussianPrior,
-        first_channel: int = 0,
+        self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior, first_channel: int = 0
     ) -> Tensor:
         if name != LEVELLED:
             return self._coder.gaussian(name, y, scales, means, prior, first_channel)

@@ -131,12 +131,7 @@ class StreamWriter(_SymbolCoder):
         return symbols
 
     def factorized(
-        self,
-        name: str,
-        z: Tensor | None,
-        shape: tuple[int, ...],
-        density: Density,
-        present: Tensor | None = None,
+        self, name: str, z: Tensor | None, shape: tuple[int, ...], density: Density, present: Tensor | None = None
     ) -> Tensor:
         assert z is not None and tuple(z.shape[1:]) == shape and present is None
         medians = medians_beside(density, shape).to(z)
@@ -145,13 +140,7 @@ class StreamWriter(_SymbolCoder):
         return self._values(symbols, medians, z)
 
     def gaussian(
-        self,
-        name: str,
-        y: Tensor | None,
-        scales: Tensor,
-        means: Tensor | None,
-        prior: GaussianPrior,
-        first_channel: int = 0,
+        self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior, first_channel: int = 0
     ) -> Tensor:
         assert y is not None
         indices = self._scale_indices(scales)
@@ -198,12 +187,7 @@ class StreamReader(_SymbolCoder):
         return symbols
 
     def factorized(
-        self,
-        name: str,
-        z: Tensor | None,
-        shape: tuple[int, ...],
-        density: Density,
-        present: Tensor | None = None,
+        self, name: str, z: Tensor | None, shape: tuple[int, ...], density: Density, present: Tensor | None = None
     ) -> Tensor:
         assert z is None and present is None
         tables, first = self._tables[name], density.first_table
@@ -215,13 +199,7 @@ class StreamReader(_SymbolCoder):
         return self._values(symbols, medians, medians)
 
     def gaussian(
-        self,
-        name: str,
-        y: Tensor | None,
-        scales: Tensor,
-        means: Tensor | None,
-        prior: GaussianPrior,
-        first_channel: int = 0,
+        self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior, first_channel: int = 0
     ) -> Tensor:
         assert y is None
         symbols = self._read(self._scale_indices(scales), self._tables["gaussian"])

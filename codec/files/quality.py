@@ -17,6 +17,7 @@ from codec.layers.regions import Grid
 from codec.types import UserError
 
 HIGHEST = 100  # quality
+BAND = 512  # rows of a picture that are compared together: in floats it is many times as large
 
 
 class Wanted(NamedTuple):
@@ -99,7 +100,8 @@ def _found(bundle: Bundle, picture: Analysed, image: Tensor, wanted: Wanted) -> 
 
     def error(encoded: Encoded) -> float:
         decoded = reconstruct(bundle, encoded.latents, picture.height, picture.width)
-        return float(torch.mean((decoded.float() - image.to(decoded).float()) ** 2, dtype=torch.float64))
+        rows = zip(decoded.split(BAND, dim=1), image.to(decoded).split(BAND, dim=1), strict=True)
+        return sum(float((a.float() - b.float()).square().sum(dtype=torch.float64)) for a, b in rows) / decoded.numel()
 
     return _lowest_with(coded, count, wanted.psnr, error)
 

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from codec.types import UserError
 
-MOST_LEVELS = 256
-
 
 class Ladder:
     """A lambda for each of `count` levels, spaced evenly in log from `lowest` to `highest`.
@@ -26,21 +24,38 @@ class Ladder:
     """
 
     def __init__(self, count: int, lowest: float, highest: float, target_bpp: Sequence[float] | None = None):
-        if type(count) is not int or not 2 <= count <= MOST_LEVELS:
-            raise UserError(f"levels.count={count}; expected a whole number from 2 to {MOST_LEVELS}; set levels.count")
+        if type(count) is not int or count < 2:
+            raise UserError(f"levels.count={count}; expected a whole number from 2 on; set levels.count")
         for name, ends in (("levels.lowest and highest", (lowest, highest)), ("levels.target_bpp", target_bpp or (1.0, 2.0))):
             if len(ends) != 2 or not 0 < ends[0] < ends[1] < math.inf:
                 raise UserError(f"{name} {list(ends)}; expected two positive numbers, the second larger; set {name}")
-        self.lmbdas = _spaced(lowest, highest, count)
-        self.targets = None if target_bpp is None else _spaced(target_bpp[0], target_bpp[1], count)
-        mean = sum(lmbda**-0.5 for lmbda in self.lmbdas) / count
-        self.weights = [lmbda**-0.5 / mean for lmbda in self.lmbdas]
+        self.count = count
+        self._lmbdas, self._targets = (lowest, highest), target_bpp
+        self.lmbdas = [float(lmbda) for lmbda in _at(self._lmbdas, torch.arange(count, dtype=torch.float64) / (count - 1))]
+        self._mean = sum(lmbda**-0.5 for lmbda in self.lmbdas) / count
+
+    @property
+    def steers(self) -> bool:
+        """Whether a level has a target for its rate."""
+        return self._targets is not None
+
+    # By arithmetic: a table would have to come from the host at each step, and the device would wait for it.
+
+    def lmbda_of(self, levels: Tensor) -> Tensor:
+        """Lambda at levels int64 [B]: float32 [B], there."""
+        return _at(self._lmbdas, levels / (self.count - 1))
+
+    def weight_of(self, levels: Tensor) -> Tensor:
+        """What pictures at levels int64 [B] count in a mean: float32 [B], there."""
+        return self.lmbda_of(levels) ** -0.5 / self._mean
+
+    def target_of(self, levels: Tensor) -> Tensor:
+        """The target in bits per pixel at levels int64 [B], of a loss that steers: float32 [B], there."""
+        assert self._targets is not None
+        return _at(self._targets, levels / (self.count - 1))
 
 
-def _spaced(low: float, high: float, count: int) -> list[float]:
-    return [low * (high / low) ** (place / (count - 1)) for place in range(count)]
-
-
-def at(values: Sequence[float], levels: Tensor) -> Tensor:
-    """Those of `values`, one a level, that are of levels int64 [B]: float32 [B] there."""
-    return torch.tensor(values, device=levels.device)[levels]
+def _at(ends: Sequence[float], places: Tensor) -> Tensor:
+    """What lies at places from 0 to 1 between two numbers, evenly in log."""
+    first, last = ends
+    return first * (last / first) ** places

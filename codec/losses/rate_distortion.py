@@ -12,7 +12,7 @@ from pytorch_msssim import ms_ssim
 from torch import Tensor
 
 from codec.losses.base import Loss, LossTerms
-from codec.losses.levels import Ladder, at
+from codec.losses.levels import Ladder
 from codec.losses.rate_target import Decision, RateTarget
 from codec.metrics.quality import MIN_MS_SSIM_SIDE
 from codec.types import CodecOutput, UserError
@@ -86,8 +86,8 @@ class RateDistortion(Loss):
         self.rate_target = rate_target
         self.perceptual, self.perceptual_weight = perceptual, perceptual_weight
         self.levels = levels
-        if levels is not None and (levels.targets is None) != (rate_target is None):
-            given = "target_bpp without levels.target_bpp" if levels.targets is None else "levels.target_bpp without target_bpp"
+        if levels is not None and levels.steers == (rate_target is None):
+            given = "levels.target_bpp without target_bpp" if levels.steers else "target_bpp without levels.target_bpp"
             raise UserError(f"{given}; expected both, or neither; set both, as levels=hific does")
         self.of_mse, self.steers = distortion is mse_255, rate_target is not None
         self.measured_with = None if perceptual is None else perceptual.name
@@ -122,18 +122,18 @@ class RateDistortion(Loss):
 
     def _weights(self, levels: Tensor | None) -> tuple[Tensor | float, Tensor | float]:
         """The lambda of each picture, and what it counts in the mean."""
-        if self.levels is None or self.levels.targets is not None:
+        if self.levels is None or self.levels.steers:
             return self.lmbda, 1.0
         assert levels is not None
-        return at(self.levels.lmbdas, levels), at(self.levels.weights, levels)
+        return self.levels.lmbda_of(levels), self.levels.weight_of(levels)
 
     def _decide(self, quantized_bpp: Tensor, levels: Tensor | None, step: int | None) -> Decision:
         assert self.rate_target is not None
-        if self.levels is None or self.levels.targets is None:
+        if self.levels is None or not self.levels.steers:
             return self.rate_target.decide(quantized_bpp, step)
         assert levels is not None
-        decision = self.rate_target.decide(quantized_bpp, step, at(self.levels.targets, levels[:1])[0])
-        relative = at(self.levels.lmbdas, levels[:1])[0] / self.lmbda
+        decision = self.rate_target.decide(quantized_bpp, step, self.levels.target_of(levels[0]))
+        relative = self.levels.lmbda_of(levels[0]) / self.lmbda
         return decision._replace(rate_weight=decision.rate_weight / relative)
 
 

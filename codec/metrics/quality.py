@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
-from pytorch_msssim.ssim import _fspecial_gauss_1d, _ssim
+from pytorch_msssim.ssim import _fspecial_gauss_1d, _ssim  # what is public takes the whole picture at once
 from torch import Tensor
 
 TAPS, DEVIATION = 11, 1.5  # of the window of SSIM

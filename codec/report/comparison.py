@@ -5,7 +5,7 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def _rates(curves: Sequence[Curve], picture: str) -> list[float]:
     return [rates[place] for place in sorted({len(rates) // 4, len(rates) // 2})][:NUM_RATES]
 
 
-@cache
+@lru_cache(2)  # of a large codec each takes a gigabyte
 def _bundle(path: Path) -> Bundle:
     return load_bundle(path)
 

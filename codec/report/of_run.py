@@ -38,7 +38,7 @@ def finish_run(folder: RunFolder, measurement: Measurement, target_bpp: float | 
     assert bpp is not None
     if target_bpp is not None:
         print(f"rate     {bpp:.3f} bpp on {results.dataset}, target {target_bpp} in training")
-        write_rate_plot(folder.metrics_file, folder.report / "rate.png")
+        write_rate_plot(folder.log(), folder.report / "rate.png")
         print(f"steering {folder.report / 'rate.png'}")
     print_findings(diagnose(folder))
     return {"file_bpp": bpp} | ({} if psnr is None else {"psnr": psnr})

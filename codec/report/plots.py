@@ -1,7 +1,6 @@
 """Rate-distortion points beside the curves of others, and the rate of a training over its steps."""
 
-import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -77,15 +76,14 @@ def _draw_learned(axes: Any, learned: Sequence[Results]) -> None:
                 axes.annotate(label, (bpp, quality), xytext=(8, -12), textcoords="offset points", color=color)
 
 
-def write_rate_plot(log: Path, path: Path) -> None:
-    """The rounded rate of the batches of a training over its steps, their running mean, the target; log: its metrics.csv."""
+def write_rate_plot(log: Sequence[Mapping[str, str]], path: Path) -> None:
+    """The rounded rate of the batches of a training over its steps, their running mean, the target; log: of its RunFolder."""
     import matplotlib
 
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    with log.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["train/quantized_bpp"]]
+    rows = [row for row in log if row["train/quantized_bpp"]]
     steps, rates, targets = (
         np.array([float(row[key]) for row in rows]) for key in ("step", "train/quantized_bpp", "train/target_bpp")
     )
