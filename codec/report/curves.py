@@ -159,10 +159,11 @@ def _variants(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
     return variants
 
 
-def set_of(run: Run) -> str:
-    """The name of the set that a run is to be measured on."""
-    target = str(run.values.get("test._target_", "")).rpartition(".")[2]
-    return str(run.values.get("test.name") or Path(str(run.values.get("test.root"))).name) if target == "folder" else target
+def set_of(run: Run, node: str = "test") -> str:
+    """The name of the set that a run is to be measured on; with node="data.val", of the one that it validates on."""
+    target = str(run.values.get(f"{node}._target_", "")).rpartition(".")[2]
+    of_itself = Path(str(run.values.get(f"{node}.root"))).name if target == "folder" else target
+    return str(run.values.get(f"{node}.name") or of_itself)
 
 
 def _half_finished(run: Run, dataset: str) -> Entry:
@@ -171,9 +172,8 @@ def _half_finished(run: Run, dataset: str) -> Entry:
     of = f" of {state.steps}" if state.steps else ""
     told = f"failed: {state.why}" if state.status == "failed" else f"{state.status} at step {state.step}{of}"
     label, points = setting_label(setting), []
-    validated = str(run.values.get("data.val._target_", "")).rpartition(".")[2]
     rates, quality = ([value for value in run.log.get(name, []) if value is not None] for name in ("val/bpp", "val/psnr"))
-    if validated == dataset and rates and quality:
+    if set_of(run, "data.val") == dataset and rates and quality:
         values = {"bpp": rates[-1], "psnr": quality[-1]}
         points = [CurvePoint(label, values, (), setting, run, f"{told}; estimated rate of its last validation")]
     return Entry(run.name, setting, points, run, "", f"{label}: {told}")

@@ -2,14 +2,13 @@
 
 import difflib
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from codec.evaluation.results import Results
-from codec.metrics.published import Published, published, published_sets
+from codec.metrics.published import Published, in_decibels, published, published_sets
 from codec.runs.folder import RunFolder
 from codec.runs.state import find_runs
 from codec.runs.sweep_folder import SweepFolder
@@ -139,7 +138,7 @@ def _foreign(document: dict[str, Any], path: Path, sets: Sequence[str]) -> Publi
     linear = "ms_ssim" in columns and max(columns["ms_ssim"]) <= 1
     if "ms_ssim" in columns:
         values = columns.pop("ms_ssim")
-        columns["ms_ssim_db"] = [-10 * math.log10(1 - value) for value in values] if linear else values
+        columns["ms_ssim_db"] = [in_decibels(value) for value in values] if linear else values
     points = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     said = document.get("dataset") or Path(str(document.get("meta", {}).get("dataset", ""))).name
     of_folder = path.resolve().parent.name

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import ALL_NAMES, REPOSITORY, one_thread, picture
 from made_up_runs import LAMBDAS, PICTURES, SET, find_set, jpeg, made_up, write_run, write_runs
 from PIL import Image
@@ -79,6 +80,14 @@ def test_a_run_that_is_not_finished_is_an_estimate_where_it_validates_on_the_set
     curve = curves(tmp_path)["plain"]
     assert curve.dataset == "kodak" and curve.missing and curve.of("psnr") == []
     assert curve.points[0].values == {"bpp": 0.25, "psnr": 27.5} and "stopped at step 100 of 100" in curve.points[0].told
+
+
+def test_a_set_of_an_archive_has_its_own_name(tmp_path):
+    run = write_run(tmp_path / "run", "plain", 0.01, None, "stopped")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["test"] = {"_target_": "data.testsets.archived", "name": "tecnick", "root": "datasets"}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert curves(tmp_path)["plain"].dataset == "tecnick"
 
 
 def test_compressais_layout_and_published_names_are_sources(tmp_path):
