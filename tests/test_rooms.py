@@ -36,8 +36,8 @@ MAY_IMPORT = {
     ],
     "codec.evaluation": ["codec.types", "codec.atomic", "codec.machine", "codec.files", "codec.metrics", "data"],
     "codec.report": [
-        "codec.types", "codec.atomic", "codec.files", "codec.interface", "codec.metrics", "codec.runs", "codec.evaluation",
-        "data",
+        "codec.types", "codec.atomic", "codec.entropy", "codec.files", "codec.interface", "codec.metrics", "codec.runs",
+        "codec.evaluation", "data",
     ],
     "codec.benchmark": [
         "codec.types", "codec.machine", "codec.layers", "codec.entropy", "codec.models", "codec.files", "codec.losses",

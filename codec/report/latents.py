@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from codec.entropy.gaussian import MIN_SCALE
 from codec.files.coding import chosen_grid
 from codec.files.loaded import Bundle
 from codec.interface import Analysis
@@ -78,7 +79,7 @@ def main_channel(codec: str, found: Analysis) -> Channel:
     """The channel of a codec that varies most; for one whose main latent is coded by Gaussians."""
     y, scales = found.values["y"], found.scales["y"]
     channel = int(y.flatten(1).var(1).argmax())
-    value, scale = y[channel], scales[channel]
+    value, scale = y[channel], scales[channel].clamp(min=MIN_SCALE)  # which they are coded with
     mean = found.means["y"][channel] if "y" in found.means else 0.0
     maps, most = {}, {}
     for name, tensor, signed in (("ŷ", value, True), ("σ", scale, False), ("(ŷ − μ) / σ", (value - mean) / scale, True)):

@@ -1,5 +1,6 @@
 """A report as the data of its page: plain values alone, numbers rounded to what is shown."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -47,8 +48,8 @@ class Report:
 
 
 def rounded(value: float | None) -> float | None:
-    """Six significant digits."""
-    return None if value is None else float(f"{value:.6g}")
+    """Six significant digits; None for what is not finite, of which JSON knows nothing."""
+    return float(f"{value:.6g}") if value is not None and math.isfinite(value) else None
 
 
 def _point(point: CurvePoint, pictures: Sequence[str], runs: Sequence[Run]) -> dict[str, Any]:

@@ -2,12 +2,15 @@
 
 import base64
 import json
+import math
 import shutil
 import subprocess
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from conftest import ALL_NAMES, REPOSITORY, one_thread, picture
 from made_up_runs import LAMBDAS, PICTURES, SET, find_set, jpeg, made_up, write_run, write_runs
@@ -209,7 +212,9 @@ def test_every_codec_has_a_map_of_its_bits(live_bundles, name, on_one_thread):
     assert of_part.left == -0.4 and of_part.width == 2 * whole.width and whole.width >= 1
     assert whole.grid == ((4, 4) if name == "segpic" else None) and of_part.grid is None
     if name != "factorized":
-        channel = main_channel(name, found)
+        early = replace(found, scales={"y": torch.full_like(found.scales["y"], -1.0)})  # coded by the first table
+        channel = main_channel(name, early)
+        assert all(math.isfinite(most) for most in channel.most.values()) and channel.most["σ"] == pytest.approx(0.11)
         assert {len(base64.b64decode(map)) for map in channel.maps.values()} == {channel.rows * channel.columns}
 
 
