@@ -28,6 +28,7 @@ from codec.layers.exact_layers import make_exact
 from codec.layers.in_strips import work_in_strips
 from codec.models import Codec, build_model, model_name
 from codec.models.unfilled import Unfilled
+from codec.models.wider import is_wider, widened
 from codec.types import UserError, shown
 
 SHIPPED = Path(__file__).parents[1] / "shipped" / "mean_scale.safetensors"
@@ -276,21 +277,27 @@ def in_floats(bundle: Bundle) -> Bundle:
     return replace(bundle, model=model)
 
 
-def load_weights(model: Codec, path: Path) -> None:
-    """Fill `model` with the weights of the bundle at `path`, of the same model and widths.
+def load_weights(model: Codec, path: Path) -> dict[str, Any]:
+    """Fill `model`, which is fresh, with the weights of the bundle at `path`, of the same model and at most its widths.
 
-    Where the model has several rates and the bundle one, gains stay what they are.
+    Where the model has several rates and the bundle one, gains stay what they are. Returns the arguments of the bundle's codec.
+    Raises UserError for any other model.
     """
     parts = _read(path)
     core = parts.sealed.core
-    expected = {key: value for key, value in model.arguments.items() if key != "levels" or key in core["arguments"]}
-    if core["model"] != model_name(model) or core["arguments"] != expected:
+    gains = {name: parameter.detach() for name, parameter in model.named_parameters() if is_gain(name)}
+    kept = {} if "levels" in core["arguments"] else gains
+    arguments = core["arguments"] | ({"levels": model.arguments["levels"]} if kept else {})
+    weights = parts.weights | kept
+    if core["model"] == model_name(model) and arguments != model.arguments and is_wider(model, arguments):
+        weights, arguments = widened(model, weights), model.arguments
+    if core["model"] != model_name(model) or arguments != model.arguments:
         raise UserError(
-            f"init_from={path} holds {shown(core['model'])} {shown(core['arguments'])}; "
-            f"expected {model_name(model)} {model.arguments}; set the same model, or another init_from"
+            f"init_from={path} holds {shown(core['model'])} {shown(core['arguments'])}; expected {model_name(model)} "
+            f"{model.arguments}, or narrower where it has four stages; set the same model, or another init_from"
         )
-    kept = {} if expected == model.arguments else {name: p.detach() for name, p in model.named_parameters() if is_gain(name)}
-    _set_weights(model, parts.weights | kept, path)
+    _set_weights(model, weights, path)
+    return core["arguments"]
 
 
 def bundle_facts(path: Path) -> dict[str, Any]:

@@ -74,17 +74,19 @@ def start_levels(codec: Codec, loss: Loss, reference: float) -> None:
 
 
 def start_from(codec: Codec, bundle: Path, loss: Loss) -> str:
-    """Fill `codec` with the weights of a bundle of the same model and widths; a line on what was loaded.
+    """Fill `codec` with the weights of a bundle of the same model; a line on what was loaded.
 
-    A codec of several rates may start from a bundle of one, whose lambda then has gain 1.
-    Raises UserError where model, widths or tensors differ.
+    A codec of several rates may start from a bundle of one, whose lambda then has gain 1, and a codec of Ballé's four stages
+    from a narrower one (codec/models/wider.py). Raises UserError where model, widths or tensors do not fit.
     """
     model = bundle_facts(bundle).get("config", {}).get("model")
     if model is not None and model["lmbda"] > 0:  # which a bundle of somebody else's may say or not
         start_levels(codec, loss, model["lmbda"])
-    load_weights(codec, bundle)
+    before = load_weights(codec, bundle)
     counts: Counter[str] = Counter()
     for name, parameter in codec.named_parameters():
         counts[name.split(".")[0]] += parameter.numel()
     parts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    return f"weights from {bundle}: {parts}; all {counts.total():,} numbers; optimizers and clocks begin anew"
+    grown = ", ".join(f"{name}={before[name]}" for name in ("N", "M") if before.get(name) != codec.arguments.get(name))
+    widened = f", widened from {grown}" if grown else ""
+    return f"weights from {bundle}{widened}: {parts}; all {counts.total():,} numbers; optimizers and clocks begin anew"

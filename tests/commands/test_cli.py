@@ -104,8 +104,9 @@ def test_a_trained_codec_codes_and_starts_another_run(finished, tmp_path):
     bundle = next(folder.glob("runs/quickstart/*/codec.safetensors"))
     done = codec("train", *TINY, "model.lmbda=0.03", f"init_from={bundle}", f"run_dir={tmp_path / 'run'}", cwd=folder)
     assert done.returncode == 0 and f"weights from {bundle}" in done.stdout.replace("\n", "")
-    wider = ["model.N=16", f"init_from={bundle}", f"run_dir={tmp_path / 'wider'}"]
-    done = codec("train", *TINY, "model.lmbda=0.03", *wider, cwd=folder)
+    done = codec("train", *TINY, "model.N=16", f"init_from={bundle}", f"run_dir={tmp_path / 'wider'}", cwd=folder)
+    assert done.returncode == 0 and "widened from N=8" in done.stdout.replace("\n", "")
+    done = codec("train", *TINY, "model.N=6", f"init_from={bundle}", f"run_dir={tmp_path / 'narrower'}", cwd=folder)
     assert done.returncode == 2 and "set the same model" in done.stderr
 
 
