@@ -24,9 +24,9 @@ def download(
     """
     digest, done = hashlib.sha256(), 0
     try:
-        with replacing(path) as partial:
-            with urlopen(url, timeout=SECONDS) as answer, partial.open("wb") as file:
-                size = int(answer.headers.get("Content-Length") or 0)
+        with urlopen(url, timeout=SECONDS) as answer, replacing(path) as partial:  # without an answer no folder is made
+            size = int(answer.headers.get("Content-Length") or 0)
+            with partial.open("wb") as file:
                 while size <= most_bytes and done <= most_bytes and (block := answer.read(BLOCK)):
                     file.write(block)
                     digest.update(block)

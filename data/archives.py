@@ -76,7 +76,6 @@ def fetch_archive(name: str, folder: Path, report: Callable[[str, int, int], Non
     archive = ARCHIVES[name]
     if len(list(folder.glob("*.png"))) == archive.pictures:
         return 0
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".download.zip"
     remedy = f"try again, or put its {archive.pictures} pictures into {folder} by hand"
     download(archive.url, path, archive.sha256, archive.size, remedy, partial(report, name))

@@ -3,6 +3,7 @@
 import hashlib
 import io
 from email.message import Message
+from urllib.error import URLError
 
 import pytest
 
@@ -54,6 +55,16 @@ def test_anything_else_is_one_line_and_leaves_nothing(tmp_path, answers, content
         download("http://a/b", tmp_path / "b", DIGEST, len(CONTENT), "copy it by hand")
     assert "http://a/b" in str(caught.value) and "by hand" in str(caught.value) and "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir()) and (answer.closed or answer.tell() <= len(CONTENT) + BLOCK)
+
+
+def test_without_a_network_no_folder_is_made(tmp_path, monkeypatch):
+    def refuse(url, timeout):
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr(codec.download, "urlopen", refuse)
+    with pytest.raises(UnavailableError, match="expected a network; copy it by hand"):
+        download("http://a/b", tmp_path / "datasets" / "b", DIGEST, len(CONTENT), "copy it by hand")
+    assert not list(tmp_path.iterdir())
 
 
 def test_inception_and_lpips_have_their_hashes_in_their_names(tmp_path, answers, monkeypatch):
