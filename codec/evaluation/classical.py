@@ -27,12 +27,17 @@ def _avif(label: str, options: dict[str, int]) -> PillowCodec:
     return PillowCodec(label, "quality", ladder, YCBCR_420, "AVIF", ("avif",), {"subsampling": "4:2:0"} | options)
 
 
+def _webp(label: str, method: int) -> PillowCodec:
+    return PillowCodec(label, "quality", (0, 5, 15, 30, 45, 60, 75, 85, 92), YCBCR_420, "WEBP", ("webp",), {"method": method})
+
+
 CLASSICAL: dict[str, ClassicalCodec] = {
     "jpeg": PillowCodec(
         "JPEG", "quality", (4, 7, 10, 14, 18, 24, 32, 42, 54, 66, 78, 88, 95), YCBCR_420,
         "JPEG", ("jpg", "libjpeg_turbo", "mozjpeg"), {"optimize": True, "progressive": True, "subsampling": "4:2:0"},
     ),
-    "webp": PillowCodec("WebP", "quality", (0, 5, 15, 30, 45, 60, 75, 85, 92), YCBCR_420, "WEBP", ("webp",), {"method": 4}),
+    "webp": _webp("WebP", 4),
+    "webp_slowest": _webp("WebP slowest", 6),
     "avif": _avif("AVIF", {"speed": 8}),
     "avif_default": _avif("AVIF default", {}),
     "avif_slowest": _avif("AVIF slowest", {"speed": 0}),

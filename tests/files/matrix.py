@@ -84,11 +84,14 @@ def write(folder: Path, kodak: Path, trained: list[str], num_pictures: int) -> N
         (folder / name).mkdir(exist_ok=True)
         bits = pixels = 0
         crcs = {}
-        for source in list_images(kodak)[:number]:
-            image = read_image(source)
-            encoded = encode(bundle, image)
-            (folder / name / f"{source.stem}.lic").write_bytes(encoded.file)
-            crcs[source.stem] = crc_of(encoded.latents, 0)
+        sources = list_images(kodak)[:number]
+        levels = [None] if bundle.model.levels is None else range(bundle.model.levels.count)
+        for place in range(max(len(sources), len(levels))):  # each picture, and each level
+            source, level = sources[place % len(sources)], levels[place % len(levels)]
+            image, stem = read_image(source), source.stem if level is None else f"{source.stem}_at_{level}"
+            encoded = encode(bundle, image, level=level)
+            (folder / name / f"{stem}.lic").write_bytes(encoded.file)
+            crcs[stem] = crc_of(encoded.latents, 0)
             bits, pixels = bits + 8 * len(encoded.file), pixels + image[0].numel()
         written[name] = {"bundle": str(path), "crcs": crcs, "bpp": bits / pixels}
         print(f"{name}: {len(crcs)} pictures, {bits / pixels:.2f} bpp", flush=True)
