@@ -18,6 +18,7 @@ from codec.entropy.coder import RateEstimator, Recorder
 from codec.files.bundle import SHIPPED, float_model, load_bundle, save_bundle
 from codec.files.coding import analyse, chosen_grid, chosen_level, decode, reconstruct
 from codec.files.devices import chosen_device, on_device
+from codec.files.level_map import OFFSET, level_offsets
 from codec.files.loaded import Bundle
 from codec.files.memory import allowed_memory, memory_for_networks
 from codec.files.quality import Wanted, encode_wanted
@@ -71,6 +72,8 @@ class PictureCodec:
         bpp: float | None = None,
         max_bytes: int | None = None,
         psnr: float | None = None,
+        roi: Picture | None = None,
+        roi_offset: float = OFFSET,
     ) -> bytes:
         """The content of the picture's .lic file.
 
@@ -79,10 +82,14 @@ class PictureCodec:
         grid: rows and columns of the regions of a codec that adapts to them, if not its own.
         Of a codec with several rates, one of these, if not its middle rate: quality, from 0 to 100; bpp or max_bytes, which the
             whole file has at most; psnr in dB, which the decoded picture has at least.
+        roi: also of such a codec, where in the picture it shall be better: bool or uint8 [H, W], or a grey PIL image. White, or
+            True, gets roi_offset more of quality, black nothing; a small map of it is in the file.
         Raises UserError for what is no such picture, or too large, and for what no rate of the codec meets.
         """
-        wanted = Wanted(quality, bpp, max_bytes, psnr)
-        return encode_wanted(self.bundle, as_image(picture), None if grid is None else Grid(*grid), wanted).file
+        image, wanted = as_image(picture), Wanted(quality, bpp, max_bytes, psnr)
+        size = image.size(1), image.size(2)
+        offsets = None if roi is None else level_offsets(self.bundle, as_quality_map(roi), roi_offset, size)
+        return encode_wanted(self.bundle, image, None if grid is None else Grid(*grid), wanted, offsets).file
 
     def decompress(self, data: bytes) -> Image.Image:
         """The picture in the content of a .lic file.
@@ -147,6 +154,17 @@ def as_image(picture: Picture) -> Tensor:
     if not pixels.numel():
         raise UserError(f"a picture of {pixels.size(2)}x{pixels.size(1)}; expected at least one pixel")
     return pixels.contiguous()
+
+
+def as_quality_map(roi: Picture) -> Tensor:
+    """The map as uint8 [H, W]; UserError for what is none."""
+    found = np.asarray(roi.cpu() if isinstance(roi, Tensor) else roi)
+    given = f"a picture of mode {roi.mode}" if isinstance(roi, Image.Image) else type(roi).__name__
+    if found.dtype not in (np.bool_, np.uint8) or found.ndim != 2:
+        raise UserError(
+            f"{given}, {found.dtype} {list(found.shape)}, for roi; expected bool or uint8 [H, W], or a grey picture; convert it"
+        )
+    return torch.from_numpy(found.astype(np.uint8) * (255 if found.dtype == np.bool_ else 1))
 
 
 def load_codec(bundle: str | os.PathLike[str] | None, device: str, max_memory: int | str | None) -> PictureCodec:

@@ -37,10 +37,15 @@ def list_images(root: Path, setting: str = "data.root") -> list[Path]:
 
 
 def list_files(root: Path, suffix: str) -> list[Path]:
-    """The files below a folder that have a suffix, sorted, by the rule for pictures; what is passed over is printed."""
+    """The files below a folder that have a suffix, sorted, by the rule for pictures; what is passed over is printed.
+
+    Raises UserError where there are none.
+    """
     passed_over: Counter[str] = Counter()
     paths = sorted(_wanted(root, lambda entry, its: None if its == suffix else OTHERS, passed_over))
     _tell(root, f"{len(paths)} {suffix} files", passed_over)
+    if not paths:
+        raise UserError(f"no {suffix} files in {root}; expected some there or below; check the path")
     return paths
 
 

@@ -13,6 +13,7 @@ MAY_IMPORT = {
     "codec.types": [],
     "codec.atomic": [],
     "codec.machine": [],
+    "codec.arguments": ["codec.types"],
     "codec.download": ["codec.types", "codec.atomic"],
     "codec.saved_tensors": ["codec.types"],
     "data": ["codec.types", "codec.download"],
@@ -53,7 +54,10 @@ MAY_IMPORT = {
         "codec.benchmark", "codec.config", "data",
     ],
     # Commands by their names, so that each imports what it needs alone.
-    "codec.cli": ["codec.types", "codec.runs.point", "codec.runs.slurm", "codec.training.settings", "codec.config.compose"],
+    "codec.cli": [
+        "codec.types", "codec.arguments", "codec.runs.point", "codec.runs.slurm", "codec.training.settings",
+        "codec.config.compose",
+    ],
     "codec.__main__": ["codec.cli"],
     "codec": ["codec.interface"],
 }  # fmt: skip

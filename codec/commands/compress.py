@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -12,7 +13,8 @@ from codec.files.bundle import SHIPPED, load_bundle
 from codec.files.coding import as_png, decode_batch, reconstruct_batch
 from codec.files.container import SUFFIX, is_by, read_container, read_file
 from codec.files.devices import chosen_device, on_device
-from codec.files.jobs import Job, Outcome, Work, tell
+from codec.files.jobs import Job, Outcome, Work, check_free, missing, tell
+from codec.files.level_map import OFFSET, check_offset, level_offsets
 from codec.files.loaded import Bundle
 from codec.files.memory import allowed_memory, memory_for_networks
 from codec.files.processes import run_on_cores
@@ -22,22 +24,42 @@ from codec.machine import keep_freed_memory
 from codec.types import UserError, printable
 from data.folders import list_files, list_images, own_names
 from data.images import Picture, picture_size, read_picture
+from data.quality_maps import quality_maps
 
 
-def _compression(bundle: Bundle, grid: Grid | None, wanted: Wanted) -> Work:
-    def read(path: Path) -> Picture:
-        memory_for_networks(bundle, *picture_size(path))  # before its pixels take any
-        return read_picture(path)
+class _Content(NamedTuple):
+    """A picture, and how many levels more each place of it gets, int64 [h, w], where a map says so."""
 
-    def begin(pictures: Sequence[Picture]) -> Callable[[], list[bytes]]:
-        rest = begin_wanted(bundle, torch.stack([picture.image for picture in pictures]), grid, wanted)
+    picture: Picture
+    offsets: torch.Tensor | None
+
+
+def _compression(
+    bundle: Bundle, grid: Grid | None, wanted: Wanted, better: Callable[[Path], torch.Tensor] | None, offset: float
+) -> Work:
+    """better: of the file of a picture, its map of quality; offset: what white gets more."""
+
+    def read(path: Path) -> _Content:
+        size = picture_size(path)
+        memory_for_networks(bundle, *size)  # before its pixels take any
+        offsets = None if better is None else level_offsets(bundle, better(path), offset, size)
+        return _Content(read_picture(path), offsets)
+
+    def alike(content: _Content) -> tuple[object, ...]:
+        return *content.picture.image.shape[1:], None if content.offsets is None else content.offsets.numpy().tobytes()
+
+    def begin(contents: Sequence[_Content]) -> Callable[[], list[bytes]]:
+        images = torch.stack([content.picture.image for content in contents])
+        rest = begin_wanted(bundle, images, grid, wanted, contents[0].offsets)
         return lambda: [encoded.file for encoded in rest()]
 
-    def said(picture: Picture, file: bytes) -> str:
-        rate = f"{len(file)} bytes, {8 * len(file) / picture.image[0].numel():.3f} bpp"
-        return "; ".join([rate, *told_level(bundle, file), *picture.remarks])
+    def said(content: _Content, file: bytes) -> str:
+        (image, remarks), offsets = content
+        rate = f"{len(file)} bytes, {8 * len(file) / image[0].numel():.3f} bpp"
+        black = [] if offsets is None or offsets.any() else ["its map of quality asks for no more anywhere"]
+        return "; ".join([rate, *told_level(bundle, file), *black, *remarks])
 
-    return Work(picture_size, read, lambda picture: picture.image.shape[1:], begin, said)
+    return Work(picture_size, read, alike, begin, said)
 
 
 def _decompression(bundle: Bundle, max_pixels: int) -> Work:
@@ -53,13 +75,6 @@ def _decompression(bundle: Bundle, max_pixels: int) -> Work:
         return read_container(file).shape
 
     return Work(size, read_file, alike, begin, lambda file, _: "{}x{}".format(*alike(file)[:2]))
-
-
-def _list_coded(folder: Path) -> list[Path]:
-    files = list_files(folder, SUFFIX)
-    if not files:
-        raise UserError(f"no {SUFFIX} files in {folder}; expected what `codec compress` wrote; check the path")
-    return files
 
 
 def _jobs(arguments: argparse.Namespace, list_folder: Callable[[Path], list[Path]], suffix: str) -> list[Job]:
@@ -81,12 +96,7 @@ def _jobs(arguments: argparse.Namespace, list_folder: Callable[[Path], list[Path
 
 def _loaded(arguments: argparse.Namespace, jobs: list[Job]) -> tuple[Bundle, int]:
     """The codec that was asked for, where the files may be written, and the cores there are, of which torch has one so far."""
-    taken = [target for _, target in jobs if target.exists()]
-    if taken and not (arguments.force or arguments.resume):
-        raise UserError(
-            f"{taken[0]} is there already ({len(taken)} files); expected a new name; say --force to overwrite, or --resume to "
-            "go on with what is missing"
-        )
+    check_free(jobs, allowed=arguments.force or arguments.resume)
     path = arguments.codec or SHIPPED
     if arguments.codec is None and not path.is_file():
         raise UserError("this installation ships no codec; give a bundle with --codec")
@@ -96,22 +106,6 @@ def _loaded(arguments: argparse.Namespace, jobs: list[Job]) -> tuple[Bundle, int
     torch.set_num_threads(1)
     bundle = on_device(load_bundle(path), chosen_device(arguments.device))
     return replace(bundle, memory=allowed_memory(arguments.max_memory, bundle.device)), cores
-
-
-def _missing(arguments: argparse.Namespace, jobs: list[Job], is_whole: Callable[[Path], bool]) -> list[Job]:
-    """The jobs that are left, which are all unless the command goes on where it was stopped.
-
-    Raises UserError where a file is there that the job would not have written.
-    """
-    if not arguments.resume:
-        return jobs
-    for _, target in jobs:
-        if target.exists() and not is_whole(target):
-            raise UserError(
-                f"{target} is there already, and not by this codec; expected what the same command wrote; say --force to "
-                "write all of them anew, or name another folder"
-            )
-    return [job for job in jobs if not job.target.exists()]
 
 
 def _run(arguments: argparse.Namespace, jobs: list[Job], left: list[Job], outcomes: Iterator[Outcome]) -> int:
@@ -128,19 +122,23 @@ def _run(arguments: argparse.Namespace, jobs: list[Job], left: list[Job], outcom
 def compress(arguments: argparse.Namespace) -> int:
     """Write the .lic file of a picture, or of every picture below a folder."""
     grid = None if arguments.grid is None else read_grid(arguments.grid, "--grid")
+    if arguments.roi is None and (arguments.roi_offset, arguments.roi_regions) != (None, None):
+        raise UserError("--roi-offset or --roi-regions without --roi; expected a map to use them with; say --roi MAP, too")
+    better = None if arguments.roi is None else quality_maps(arguments.input, arguments.roi, arguments.roi_regions)
     jobs = _jobs(arguments, partial(list_images, setting="the input"), SUFFIX)
     bundle, cores = _loaded(arguments, jobs)
     wanted = Wanted(arguments.quality, arguments.bpp, arguments.max_bytes, arguments.psnr).checked(bundle)
-    left, work_of = (
-        _missing(arguments, jobs, partial(is_by, bundle.fingerprint)),
-        partial(_compression, grid=grid, wanted=wanted),
-    )
+    offset = OFFSET if arguments.roi_offset is None else arguments.roi_offset
+    if better is not None:
+        check_offset(bundle, offset)
+    left = missing(jobs, arguments.resume, partial(is_by, bundle.fingerprint))
+    work_of = partial(_compression, grid=grid, wanted=wanted, better=better, offset=offset)
     return _run(arguments, jobs, left, run_on_cores(left, work_of, bundle, arguments.batch, cores))
 
 
 def decompress(arguments: argparse.Namespace) -> int:
     """Write the PNG file of a .lic file, or of every one below a folder."""
-    jobs = _jobs(arguments, _list_coded, ".png")
+    jobs = _jobs(arguments, partial(list_files, suffix=SUFFIX), ".png")
     bundle, cores = _loaded(arguments, jobs)
-    left, work_of = _missing(arguments, jobs, Path.is_file), partial(_decompression, max_pixels=arguments.max_pixels)
+    left, work_of = missing(jobs, arguments.resume, Path.is_file), partial(_decompression, max_pixels=arguments.max_pixels)
     return _run(arguments, jobs, left, run_on_cores(left, work_of, bundle, arguments.batch, cores))

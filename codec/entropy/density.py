@@ -20,10 +20,10 @@ SEARCHED = 1e5  # the interval, on both sides of zero, in which quantiles are so
 class Density(Protocol):
     """What codes a stream that nothing predicts.
 
-    first_table: the number of its first channel's table, among those of the stream.
+    first_table: the number of its first channel's table, among those of the stream; int16 [h, w] where it differs by place.
     """
 
-    first_table: int
+    first_table: int | Tensor
 
     def medians(self) -> Tensor:
         """What rounding leaves where it is, [C], without gradient."""
@@ -46,7 +46,7 @@ class FactorizedDensity(nn.Module):
     """
 
     target: Tensor
-    first_table = 0
+    first_table: int | Tensor = 0
 
     def __init__(self, channels: int, filters: tuple[int, ...] = (3, 3, 3, 3), init_scale: float = 10.0):
         super().__init__()

@@ -4,11 +4,12 @@ Cui et al. 2021 ("Asymmetric Gained Deep Image Compression With Continuous Rate 
 channel. Here it acts at y - mean: symbols are rounded((y - mean) g), coded by the Gaussian of scale g, and the decoder has
 symbol / g + mean. What tells of y (side information, earlier slices) sees it without gains, whatever the level.
 
-B batch, L levels, A anchors, M channels of y, C channels of a part of it.
+B batch, L levels, A anchors, M channels of y, C channels of a part of it, h w height and width of it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -96,32 +97,43 @@ class Levels(nn.Module):
     def coder(self, coder: LatentCoder, levels: int | Tensor) -> "LevelCoder":
         """What codes y at a level by means of `coder`.
 
-        levels: of all pictures, or of each, int64 [B], which only an estimate can have.
+        levels: of all pictures; or of each, int64 [B], which only an estimate can have; or of each place of y, int64 [h, w].
         """
         if isinstance(levels, int):
             assert 0 <= levels < self.count, levels
             return LevelCoder(coder, *self.of(torch.tensor([levels], device=self.log_gains.device)), levels)
-        return LevelCoder(coder, *self.of(levels), 0)
+        if levels.ndim == 1:
+            return LevelCoder(coder, *self.of(levels), 0)
+        assert 0 <= int(levels.min()) <= int(levels.max()) < self.count
+        device = self.log_gains.device
+        return LevelCoder(coder, *self.of(torch.arange(self.count, device=device)), levels.to(device))
 
 
 class LevelCoder:
     """A LatentCoder that hands another one stream y multiplied by gains and about zero, and everything else as it is.
 
-    gains, steps: [B, M], or [1, M] for all pictures. level: at which a density's tables begin. What the other one gives of y
-    are symbols, so that it may estimate, write or read; each operation on them here is rounded on its own, in float32.
+    gains, steps: [B, M], or [1, M] for all pictures, or [L, M] with a map. level: at which a density's tables begin, or a map
+    of levels, int64 [h, w]: that of each place, in all pictures. What the other one gives of y are symbols, so that it may
+    estimate, write or read; each operation on them here is rounded on its own, in float32.
     """
 
-    def __init__(self, coder: LatentCoder, gains: Tensor, steps: Tensor, level: int):
+    def __init__(self, coder: LatentCoder, gains: Tensor, steps: Tensor, level: int | Tensor):
         self._coder, self._gains, self._steps, self._level = coder, gains, steps, level
 
-    def _beside(self, first: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Gains and steps of the channels of `like` [B, C, ...], which are those of y from `first` on."""
-        channels = slice(first, first + like.size(1))
-        gains, steps = (
-            values[:, channels].to(like.dtype).unflatten(1, (like.size(1), *[1] * (like.ndim - 2)))
-            for values in (self._gains, self._steps)
-        )
-        return gains, steps
+    def _beside(self, values: Tensor, first: int, like: Tensor) -> Tensor:
+        """Gains or steps of the channels of `like` [B, C, ...], which are those of y from `first` on.
+
+        With a map they are as large as `like`, so nobody keeps them.
+        """
+        values = values[:, first : first + like.size(1)].to(like.dtype)
+        if isinstance(self._level, int):
+            return values.unflatten(1, (like.size(1), *[1] * (like.ndim - 2)))
+        return values[self._level].movedim(-1, 0)[None]
+
+    def _first_table(self, channels: int) -> int | Tensor:
+        """The number of a density's first table; with a map that at each place, int16 [h, w] on the CPU."""
+        first = self._level * channels
+        return first if isinstance(first, int) else first.short().cpu()
 
     def factorized(
         self, name: str, z: Tensor | None, shape: tuple[int, ...], density: Density, present: Tensor | None = None
@@ -130,10 +142,12 @@ class LevelCoder:
             return self._coder.factorized(name, z, shape, density, present)
         medians = medians_beside(density, shape)
         with torch.autocast(medians.device.type, enabled=False):
-            gains, steps = self._beside(0, medians[None])
-            at_levels = _DensityAtLevels(density, steps, self._level * shape[0])
-            z = None if z is None else (at_least_float32(z) - medians) * gains
-            return self._coder.factorized(name, z, shape, at_levels, present) * steps + medians
+            at_levels = _DensityAtLevels(density, partial(self._beside, self._steps, 0), self._first_table(shape[0]))
+            if z is not None:
+                z = at_least_float32(z) - medians
+                z = z * self._beside(self._gains, 0, z)
+            values = self._coder.factorized(name, z, shape, at_levels, present)
+            return values * self._beside(self._steps, 0, values) + medians
 
     def gaussian(
         self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior, first_channel: int = 0
@@ -143,27 +157,28 @@ class LevelCoder:
         with torch.autocast(scales.device.type, enabled=False):
             scales = at_least_float32(scales)
             means = None if means is None else at_least_float32(means)
-            gains, steps = self._beside(first_channel, scales)
             if y is not None:
                 y = at_least_float32(y)
-                y = (y if means is None else y - means) * gains
-            values = self._coder.gaussian(name, y, scales * gains, None, prior, first_channel) * steps
+                y = (y if means is None else y - means) * self._beside(self._gains, first_channel, scales)
+            scales = scales * self._beside(self._gains, first_channel, scales)
+            values = self._coder.gaussian(name, y, scales, None, prior, first_channel)
+            values = values * self._beside(self._steps, first_channel, values)
             return values if means is None else values + means
 
 
 class _DensityAtLevels:
     """A density of y as that of its symbols about zero, each of which stands for an interval of its level's width.
 
-    steps: [B, C, 1, ...]. first_table: of the level.
+    steps_beside: the steps of values [B, C, ...], in a shape that goes beside them. first_table: of the level.
     """
 
-    def __init__(self, density: Density, steps: Tensor, first_table: int):
-        self._density, self._steps, self.first_table = density, steps, first_table
+    def __init__(self, density: Density, steps_beside: Callable[[Tensor], Tensor], first_table: int | Tensor):
+        self._density, self._steps_beside, self.first_table = density, steps_beside, first_table
 
     def medians(self) -> Tensor:
         return torch.zeros_like(self._density.medians())
 
     def likelihood(self, values: Tensor, widths: Tensor | None = None) -> Tensor:
         assert widths is None
-        medians = medians_beside(self._density, values.shape[1:])
-        return self._density.likelihood(values * self._steps + medians, self._steps)
+        medians, steps = medians_beside(self._density, values.shape[1:]), self._steps_beside(values)
+        return self._density.likelihood(values * steps + medians, steps)

@@ -56,10 +56,10 @@ class _SymbolCoder:
         self._bounds = bounds
 
     @staticmethod
-    def _channel_indices(batch: int, shape: tuple[int, ...], first: int) -> np.ndarray:
+    def _channel_indices(batch: int, shape: tuple[int, ...], first: int | Tensor) -> np.ndarray:
         """[B, C, ...]: the table of each symbol of a factorized stream, one a channel from the first of them on."""
-        channels = np.arange(first, first + shape[0], dtype=np.int16).reshape(-1, *[1] * (len(shape) - 1))
-        return np.broadcast_to(channels, (batch, *shape))
+        channels = torch.arange(shape[0], dtype=torch.int16).view(-1, *[1] * (len(shape) - 1))
+        return (channels + first).expand(batch, *shape).numpy()
 
     def _scale_indices(self, scales: Tensor) -> np.ndarray:
         """[B, C, h, w]: the table of each symbol of these scales."""
@@ -191,9 +191,10 @@ class StreamReader(_SymbolCoder):
     ) -> Tensor:
         assert z is None and present is None
         tables, first = self._tables[name], density.first_table
-        least = float(tables.least_bits()[first : first + shape[0]].sum())
+        least, firsts = tables.least_bits(), torch.as_tensor(first).expand(shape[1:]).unique(return_counts=True)
+        bits = sum(float(least[at : at + shape[0]].sum()) * int(count) for at, count in zip(*firsts, strict=True))
         for reader in self._readers:  # before memory is taken for what the payload cannot hold
-            reader.expect(least * float(np.prod(shape[1:], dtype=np.float64)))
+            reader.expect(bits)
         symbols = self._read(self._channel_indices(len(self._readers), shape, first), tables)
         medians = medians_beside(density, shape)
         return self._values(symbols, medians, medians)

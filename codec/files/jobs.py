@@ -26,6 +26,32 @@ class Job(NamedTuple):
     target: Path
 
 
+def check_free(jobs: list[Job], allowed: bool) -> None:
+    """Raise UserError where files are there already, unless that is allowed."""
+    taken = [target for _, target in jobs if target.exists()]
+    if taken and not allowed:
+        raise UserError(
+            f"{taken[0]} is there already ({len(taken)} files); expected a new name; say --force to overwrite, or --resume to "
+            "go on with what is missing"
+        )
+
+
+def missing(jobs: list[Job], resume: bool, is_whole: Callable[[Path], bool]) -> list[Job]:
+    """The jobs that are left, which are all unless a command goes on where it was stopped.
+
+    Raises UserError where a file is there that the job would not have written.
+    """
+    if not resume:
+        return jobs
+    for _, target in jobs:
+        if target.exists() and not is_whole(target):
+            raise UserError(
+                f"{target} is there already, and not by this codec; expected what the same command wrote; say --force to "
+                "write all of them anew, or name another folder"
+            )
+    return [job for job in jobs if not job.target.exists()]
+
+
 class Work(NamedTuple):
     """What is done with each job.
 

@@ -132,13 +132,15 @@ def needs_of(bundle: Bundle) -> Needs:
 
 
 def _there_and_back(bundle: Bundle) -> None:
-    model, size, level = bundle.model, bundle.model.latent_size(*PROBE), bundle.model.middle_level
+    model, size = bundle.model, bundle.model.latent_size(*PROBE)
+    level = model.middle_level
+    levels = None if level is None else torch.full(size, level)  # a map of them, since that takes most
     y = bundle.analysis(torch.zeros(1, 3, *PROBE, dtype=torch.uint8, device=bundle.device)).to(bundle.pass_device)
     writer = StreamWriter(bundle.tables, bundle.scale_bounds)
-    latents = model.code_latents(model.at_levels(writer, level), y, size, model.grid)
+    latents = model.code_latents(model.at_levels(writer, levels), y, size, model.grid)
     bundle.pictures(latents)
     reader = StreamReader([payload.content for payload in writer.finish()], bundle.tables, bundle.scale_bounds)
-    bundle.pictures(model.read(reader, *PROBE, model.grid, level))
+    bundle.pictures(model.read(reader, *PROBE, model.grid, levels))
 
 
 def memory_for_networks(bundle: Bundle, height: int, width: int, batch: int = 1) -> float:

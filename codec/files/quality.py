@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from codec.files.coding import Analysed, Encoded, analysed, begin_coding, begin_encoding, reconstruct
+from codec.files.coding import Analysed, Encoded, analysed, begin_coding, begin_encoding, levels_of, reconstruct
 from codec.files.container import read_container
 from codec.files.loaded import Bundle
 from codec.layers.regions import Grid
@@ -63,29 +63,36 @@ def level_of(bundle: Bundle, quality: float | None) -> int | None:
 
 def told_level(bundle: Bundle, file: bytes) -> list[str]:
     """At which level a file of the codec is, for its user; nothing where it has one rate."""
-    levels = bundle.model.levels
-    return [] if levels is None else [f"level {read_container(file).level} of {levels.count - 1}"]
+    if bundle.model.levels is None:
+        return []
+    container, last = read_container(file), bundle.model.levels.count - 1
+    if container.level_map is None:
+        return [f"level {container.level} of {last}"]
+    highest = int(torch.as_tensor(levels_of(bundle, container)).max())
+    return [f"level {container.level} to {highest} of {last}, by a map of {len(container.level_map)} bytes in the file"]
 
 
 def begin_wanted(
-    bundle: Bundle, images: Tensor, grid: Grid | None = None, wanted: Wanted = NOTHING
+    bundle: Bundle, images: Tensor, grid: Grid | None = None, wanted: Wanted = NOTHING, offsets: Tensor | None = None
 ) -> Callable[[], list[Encoded]]:
-    """As codec.files.coding.begin_encoding, whose arguments it takes, at the level that each picture wants.
+    """As codec.files.coding.begin_encoding, whose bundle, images, grid and offsets it takes, at the level that is wanted.
 
-    Where that hangs on the outcome it is found by bisection, after one analysis for all levels. Raises UserError for a wish
-    that no level meets, too.
+    wanted: of each picture. Where that hangs on the outcome it is found by bisection, after one analysis for all levels, with
+    the offsets held. Raises UserError for a wish that no level meets, too.
     """
     wanted.checked(bundle)
     if wanted in (NOTHING, Wanted(wanted.quality)):
-        return begin_encoding(bundle, images, grid, level_of(bundle, wanted.quality))
-    pictures = analysed(bundle, images, grid)
+        return begin_encoding(bundle, images, grid, level_of(bundle, wanted.quality), offsets)
+    pictures = analysed(bundle, images, grid, offsets)
     found = [_found(bundle, pictures.of(number), image, wanted) for number, image in enumerate(images)]
     return lambda: found
 
 
-def encode_wanted(bundle: Bundle, image: Tensor, grid: Grid | None = None, wanted: Wanted = NOTHING) -> Encoded:
-    """The file of a picture, uint8 [3, H, W]; arguments and errors as begin_wanted."""
-    return begin_wanted(bundle, image[None], grid, wanted)()[0]
+def encode_wanted(
+    bundle: Bundle, image: Tensor, grid: Grid | None = None, wanted: Wanted = NOTHING, offsets: Tensor | None = None
+) -> Encoded:
+    """The file of a picture, image: uint8 [3, H, W]; bundle, grid, wanted, offsets and errors as begin_wanted."""
+    return begin_wanted(bundle, image[None], grid, wanted, offsets)()[0]
 
 
 def _found(bundle: Bundle, picture: Analysed, image: Tensor, wanted: Wanted) -> Encoded:
@@ -95,7 +102,8 @@ def _found(bundle: Bundle, picture: Analysed, image: Tensor, wanted: Wanted) -> 
     assert bundle.model.levels is not None
     count, most = bundle.model.levels.count, wanted.most_bytes(picture.height * picture.width)
     if most is not None:
-        return _highest_within(coded, count, most)
+        smaller = "make the picture smaller" if picture.offsets is None else "a smaller offset of quality by its map"
+        return _highest_within(coded, count, most, smaller)
     assert wanted.psnr is not None
 
     def error(encoded: Encoded) -> float:
@@ -106,13 +114,12 @@ def _found(bundle: Bundle, picture: Analysed, image: Tensor, wanted: Wanted) -> 
     return _lowest_with(coded, count, wanted.psnr, error)
 
 
-def _highest_within(coded: Callable[[int], Encoded], count: int, most: int) -> Encoded:
-    """What is coded at the highest of `count` levels whose file has at most so many bytes."""
+def _highest_within(coded: Callable[[int], Encoded], count: int, most: int, smaller: str) -> Encoded:
+    """What is coded at the highest of `count` levels whose file has at most so many bytes; smaller: what makes it so."""
     best, low, high = coded(0), 0, count
     if len(best.file) > most:
         raise UserError(
-            f"the smallest file of the picture has {len(best.file)} bytes; expected at most {most}; allow more, or make the "
-            "picture smaller"
+            f"the smallest file of the picture has {len(best.file)} bytes; expected at most {most}; allow more, or {smaller}"
         )
     while high - low > 1:  # `low` is within; `high` is not, or there is no such level
         middle = (low + high) // 2

@@ -111,7 +111,7 @@ class Codec(nn.Module):
         return None if self.levels is None else self.levels.count // 2
 
     def at_levels(self, coder: LatentCoder, levels: int | Tensor | None) -> LatentCoder:
-        """What code_latents talks to instead of `coder` at these levels, of all pictures or of each, int64 [B].
+        """What code_latents talks to instead of `coder` at these levels: see Levels.coder.
 
         Raises UserError for None of a codec of several rates, and for anything else of one that has one.
         """
@@ -202,12 +202,14 @@ class Codec(nn.Module):
         x_hat = self.synthesis(latents)[..., :height, :width]
         return CodecOutput(x_hat, coder.likelihoods, coder.quantized_likelihoods, latents.y_hat, levels)
 
-    def read(self, coder: LatentCoder, height: int, width: int, grid: Grid | None, level: int | None = None) -> Latents:
+    def read(
+        self, coder: LatentCoder, height: int, width: int, grid: Grid | None, levels: int | Tensor | None = None
+    ) -> Latents:
         """The latents of a picture of height and width, taken from `coder`.
 
-        grid: of a codec that adapts to regions. level: of one that has several rates.
+        grid: of a codec that adapts to regions. levels: of one that has several rates; see Levels.coder.
         """
-        return self.code_latents(self.at_levels(coder, level), None, self.latent_size(height, width), grid)
+        return self.code_latents(self.at_levels(coder, levels), None, self.latent_size(height, width), grid)
 
     def auxiliary_loss(self) -> Tensor:
         """How far the quantiles are from the tails of their densities, summed (Ballé 2018; moves nothing else)."""

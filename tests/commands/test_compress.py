@@ -46,7 +46,8 @@ def save_picture(path: Path, height: int = 40, width: int = 33) -> Path:
 def asked(source: Path, out: Path, codec: Path | None, force: bool = False, resume: bool = False) -> Namespace:
     return Namespace(
         input=source, output=out, codec=codec, force=force, resume=resume, grid=None, device="cpu", batch=None,
-        max_pixels=MAX_PIXELS, max_memory=None, quality=None, bpp=None, max_bytes=None, psnr=None,
+        max_pixels=MAX_PIXELS, max_memory=None, quality=None, bpp=None, max_bytes=None, psnr=None, roi=None, roi_offset=None,
+        roi_regions=None,
     )  # fmt: skip
 
 

@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from conftest import live_levels, one_thread, picture
+import torch
+from conftest import live_levels, live_model, one_thread, picture
 from torchvision.io import write_png
 
 from codec.cli import main
@@ -76,3 +77,67 @@ def test_eval_of_one_bundle_is_a_curve(there, tmp_path, capsys):
     changed.write_bytes(data)
     assert main([*verified, "--pictures", str(there / "mine")]) == 1
     assert "level_4" in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def roi(there):
+    """A folder of painted maps of the two pictures: of one the left half is white, of the other nothing."""
+    (there / "roi").mkdir()
+    for number in range(2):
+        painted = torch.zeros(1, 64, 100, dtype=torch.uint8)
+        painted[:, :, : 50 * (1 - number)] = 255
+        write_png(painted, str(there / "roi" / f"{number}.png"))
+    return there / "roi"
+
+
+def test_a_part_of_a_picture_is_better(there, roi, tmp_path, capsys):
+    one, words = str(there / "mine" / "0.png"), ["--codec", str(there / "codec.safetensors"), "--quality", "25"]
+    with_map = ["--roi", str(roi / "0.png"), "--roi-offset", "50"]
+    assert main(["compress", one, str(tmp_path / "a.lic"), *words, *with_map]) == 0
+    data = (tmp_path / "a.lic").read_bytes()
+    said, file = capsys.readouterr().out, read_container(data)
+    assert f"level 1 to 3 of 4, by a map of {len(file.level_map)} bytes in the file" in said
+    assert main(["compress", one, str(tmp_path / "plain.lic"), *words]) == 0
+    assert read_container((tmp_path / "plain.lic").read_bytes()).level_map is None
+    at_most = [*words[:2], "--max-bytes", str(len(data) - 1)]
+    assert main(["compress", one, str(tmp_path / "b.lic"), *at_most, *with_map]) == 0
+    assert len((tmp_path / "b.lic").read_bytes()) < len(data)
+    assert main(["decompress", str(tmp_path / "a.lic"), str(tmp_path / "a.png"), *words[:2]]) == 0
+    by_region = ["--roi", str(roi / "0.png"), "--roi-offset", "50", "--roi-regions", "255"]
+    assert main(["compress", one, str(tmp_path / "c.lic"), *words, *by_region]) == 0
+    assert (tmp_path / "c.lic").read_bytes() == data
+
+
+def test_each_picture_of_a_folder_has_its_map(there, roi, tmp_path, capsys):
+    assert compress(there, tmp_path / "out", "--roi", str(roi), "--batch", "2") == 0
+    said = capsys.readouterr().out
+    assert "level 2 to 3 of 4, by a map of" in said and "level 2 of 4; its map of quality asks for no more anywhere" in said
+    assert [read_container(data).level_map is None for data in coded(tmp_path / "out")] == [False, True]
+    assert (
+        main(["decompress", str(tmp_path / "out"), str(tmp_path / "again"), "--codec", str(there / "codec.safetensors")]) == 0
+    )
+    (roi / "1.png").rename(roi / "2.png")
+    assert compress(there, tmp_path / "less", "--roi", str(roi)) == 1
+    assert "no file at" in capsys.readouterr().err and len(coded(tmp_path / "less")) == 1
+    (roi / "2.png").rename(roi / "1.png")
+
+
+def test_maps_that_do_not_fit_are_one_line(there, roi, tmp_path, capsys):
+    one, words = str(there / "mine" / "0.png"), ["--codec", str(there / "codec.safetensors")]
+    write_png(torch.zeros(1, 64, 101, dtype=torch.uint8), str(tmp_path / "wide.png"))
+    with one_thread():
+        save_bundle(tmp_path / "single", live_model("mean_scale"), {}, half=True)
+    for more, expected in [
+        (["--roi", str(tmp_path / "wide.png")], "a map of quality of 101x64 for a picture of 100x64"),
+        (["--roi", str(roi / "0.png"), "--roi-offset", "0"], "an offset of quality of 0"),
+        (["--roi", str(roi / "0.png"), "--roi-regions", "3"], "no region 3 in"),
+        (["--roi", str(roi)], "expected a folder of maps for a folder of pictures"),
+        (["--roi-offset", "3"], "--roi-offset or --roi-regions without --roi"),
+        (["--roi", str(roi / "0.png"), "--codec", str(tmp_path / "single")], "a map of quality for a codec of one rate"),
+    ]:
+        assert main(["compress", one, str(tmp_path / "a.lic"), *words, *more]) == 2
+        said = capsys.readouterr().err
+        assert expected in said and said.count("\n") == 1
+    with pytest.raises(SystemExit):
+        main(["compress", one, str(tmp_path / "a.lic"), *words, "--roi", str(roi / "0.png"), "--roi-regions", "a,b"])
+    assert not (tmp_path / "a.lic").exists()

@@ -7,6 +7,7 @@ always the same: `--only n` looks at it alone. Exit status 1 where anything came
 """
 
 import argparse
+import math
 import resource
 import sys
 import tempfile
@@ -34,6 +35,7 @@ from codec.files import bundle as bundles  # noqa: E402
 from codec.files.bundle import bundle_facts, load_bundle, save_bundle  # noqa: E402
 from codec.files.coding import decode, decode_latents, encode, reconstruct  # noqa: E402
 from codec.files.container import read_container, write_container  # noqa: E402
+from codec.files.level_map import packed  # noqa: E402
 from codec.files.loaded import Bundle  # noqa: E402
 from codec.files.published import load_published  # noqa: E402
 from codec.files.sealed import Sealed, unseal  # noqa: E402
@@ -79,6 +81,10 @@ def make_subjects(folder: Path, names: Sequence[str]) -> dict[str, Subject]:
         save_bundle(path, model, facts, half=True)
         bundle = load_bundle(path)
         encoded = [encode(bundle, picture(*size, seed=seed)) for seed, size in enumerate([(8, 9), (40, 70), (1, 1)])]
+        if levels:
+            offsets = torch.arange(math.prod(bundle.model.latent_size(40, 70))) % 2
+            offsets = offsets.view(bundle.model.latent_size(40, 70))
+            encoded.append(encode(bundle, picture(40, 70, seed=3), level=1, offsets=offsets))
         state = {key: parameter.detach() for key, parameter in model.named_parameters()}
         files, latents = [e.file for e in encoded], [e.latents for e in encoded]
         subjects[name] = Subject(name, path.read_bytes(), unseal(path), bundle, files, latents, state)
@@ -142,10 +148,15 @@ def _check_made_up(subject: Subject, data: bytes, rng: Random) -> None:
     grid = None if file.grid is None else Grid(rng.choice([1, 2, 5, 40]), rng.choice([1, 3]))
     coder = _MadeUp(subject.bundle, rng)
     model = subject.bundle.model
-    level = None if model.levels is None else rng.randrange(model.levels.count)
-    latents = model.read(coder, height, width, grid, level)
+    levels = level = None if model.levels is None else rng.randrange(model.levels.count)
+    level_map = None
+    if level is not None and rng.random() < 0.5:
+        generator = torch.Generator().manual_seed(rng.getrandbits(32))
+        offsets = torch.randint(model.levels.count - level, model.latent_size(height, width), generator=generator)
+        levels, level_map = level + offsets, packed(offsets)
+    latents = model.read(coder, height, width, grid, levels)
     payload, crc, _ = coder.finish()[0]
-    made = write_container(subject.bundle.fingerprint, height, width, payload, crc, grid, level or 0)
+    made = write_container(subject.bundle.fingerprint, height, width, payload, crc, grid, level or 0, level_map)
     if not decode_latents(subject.bundle, made)[0].equal(latents):
         raise NotRightError("other latents")
     _check_some_picture(subject.bundle, made, (height, width))

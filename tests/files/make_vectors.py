@@ -25,6 +25,7 @@ from codec.entropy.tables import Tables, scale_index
 from codec.files.bundle import load_bundle, save_bundle
 from codec.files.coding import decode_latents
 from codec.files.container import write_container
+from codec.files.level_map import packed
 from codec.files.loaded import Bundle  # noqa: E402
 from codec.layers.gdn import GDN
 from codec.layers.regions import Grid
@@ -42,6 +43,8 @@ CODECS = {
 }
 LEVELS = 3  # of the codecs that follow, the first and the last of which are those of their two files
 CODECS |= {f"{name}_levels": CODECS[name] | {"levels": LEVELS} for name in ("factorized", "hyperprior", "mean_scale", "wacnn")}
+# The same with a map of levels in each file.
+CODECS |= {f"{name}_map": CODECS[name] | {"levels": LEVELS} for name in ("factorized", "mean_scale", "segpic")}
 SIZES = [(83, 150), (301, 45)]  # of the two files; the second has more than one strip
 GRID = Grid(2, 5)  # of the second file of segpic; the first has the codec's own
 PERIOD = 61  # after which the weights of a layer repeat: as good as others, and small when compressed
@@ -68,7 +71,7 @@ def scale_biases(codec: Codec) -> list[Tensor]:
 
 @torch.no_grad()
 def live_codec(name: str, rng: np.random.Generator) -> Codec:
-    codec = build_model(name.removesuffix("_levels"), **CODECS[name])
+    codec = build_model(name.removesuffix("_levels").removesuffix("_map"), **CODECS[name])
     for parameter in codec.parameters():
         parameter.zero_()
     for network in codec.entropy_networks():
@@ -113,8 +116,8 @@ class MadeUp:
         return torch.from_numpy(symbols.astype(np.float32))[None]
 
     def factorized(self, name, z, shape, density, present=None):
-        channels = np.arange(density.first_table, density.first_table + shape[0], dtype=np.int16)
-        indices = np.broadcast_to(channels[:, None, None], shape)
+        channels = np.arange(shape[0], dtype=np.int16)[:, None, None]
+        indices = np.broadcast_to(channels + np.asarray(density.first_table, np.int16), shape)
         return self._coded(np.float64(3), indices, self.bundle.tables[name]) + density.medians()[:, None, None]
 
     def gaussian(self, name, y, scales, means, prior, first_channel=0):
@@ -124,10 +127,13 @@ class MadeUp:
 
 
 @torch.inference_mode()
-def made_up_file(bundle: Bundle, height: int, width: int, grid: Grid | None, coder: MadeUp, level: int | None = None) -> bytes:
-    bundle.model.read(coder, height, width, grid, level)
-    content = coder.writer.finish()
-    return write_container(bundle.fingerprint, height, width, content, coder.symbols_crc, grid, level or 0)
+def made_up_file(
+    bundle: Bundle, height: int, width: int, grid: Grid | None, coder: MadeUp, level: int | None = None,
+    offsets: Tensor | None = None,
+) -> bytes:  # fmt: skip
+    bundle.model.read(coder, height, width, grid, level if level is None or offsets is None else level + offsets)
+    content, level_map = coder.writer.finish(), None if offsets is None else packed(offsets)
+    return write_container(bundle.fingerprint, height, width, content, coder.symbols_crc, grid, level or 0, level_map)
 
 
 def latents_crc(y_hat: Tensor) -> int:
@@ -148,8 +154,11 @@ def make(name: str, folder: Path) -> dict[str, int]:
     crcs = {}
     for number, size in enumerate(SIZES):
         grid = GRID if bundle.model.grid and number else bundle.model.grid
-        level = None if bundle.model.levels is None else number * (LEVELS - 1)
-        file = made_up_file(bundle, *size, grid, MadeUp(bundle, rng, extreme=number > 0), level)
+        level, offsets = None if bundle.model.levels is None else number * (LEVELS - 1), None
+        if name.endswith("_map"):  # of the first from the lowest level, of the second up to the highest
+            level, places = number, bundle.model.latent_size(*size)
+            offsets = torch.from_numpy(rng.integers(0, LEVELS - number, places))
+        file = made_up_file(bundle, *size, grid, MadeUp(bundle, rng, extreme=number > 0), level, offsets)
         (folder / f"{name}.{number}.lic").write_bytes(file)
         crcs[f"{name}.{number}.lic"] = latents_crc(decode_latents(bundle, file)[0].y_hat)
     return crcs

@@ -84,10 +84,12 @@ def _payload(payload: bytes, rng: Random) -> bytes:
 
 def assembled(file: Container, rng: Random, **changes: Any) -> bytes:
     """A .lic file whose checksum fits, of what a sound one says and what is changed of it."""
-    said = {"version": b"3" if file.grid is None else b"4", "level": 0, **vars(file), **changes}
+    said = {**vars(file), **changes}
+    said.setdefault("version", b"3456"[(said["grid"] is not None) + 2 * (said["level_map"] is not None)].to_bytes())
     head = b"LIC" + said["version"] + said["fingerprint"] + bytes([said["level"]])
     head += _varint(said["height"], rng) + _varint(said["width"], rng)
     head += b"" if said["grid"] is None else bytes(said["grid"])
+    head += b"" if said["level_map"] is None else _varint(len(said["level_map"]), rng) + said["level_map"]
     body = head + said["payload"] + said["symbols_crc"].to_bytes(4, "little")
     return body + zlib.crc32(body).to_bytes(4, "little")
 
@@ -96,7 +98,7 @@ def forged(data: bytes, rng: Random) -> bytes:
     """A .lic file damaged behind its checksum: payload, sizes, grid, or anything else of its head."""
     file = read_container(data)
     changes: dict[str, Any] = {}
-    way = rng.randrange(10)
+    way = rng.randrange(11)
     if way < 5:
         changes["payload"] = _payload(file.payload, rng)
     if way in (4, 5, 6):
@@ -104,13 +106,30 @@ def forged(data: bytes, rng: Random) -> bytes:
         changes |= {"height": rng.choice(sizes), "width": rng.choice(sizes)}
     if way == 7:
         changes["grid"] = None if rng.random() < 0.3 else (rng.choice([0, 1, 2, 5, 255]), rng.choice([0, 1, 3, 255]))
-        changes["version"] = rng.choice([b"3", b"4", b"4"])
+        changes["version"] = rng.choice([b"3", b"4", b"4", b"5", b"6"])
     if way == 8:
         changes |= {"symbols_crc": rng.getrandbits(32), "level": rng.choice([0, 0, 1, 255])}
     if way == 9:
         body = flipped(data[:-4], rng, 3)
         return body + zlib.crc32(body).to_bytes(4, "little")
+    if way == 10:
+        changes |= {"symbols_crc": rng.getrandbits(32), "level_map": _level_map(file.level_map or b"", rng)}
     return assembled(file, rng, **changes)
+
+
+def _level_map(level_map: bytes, rng: Random) -> bytes:
+    """Another map: bytes that were deflated, as many as a small picture has places or far more, or anything."""
+    way = rng.randrange(5)
+    if way == 0 and level_map:
+        return flipped(level_map, rng, 3)
+    if way == 1:
+        return level_map[: rng.randrange(len(level_map) + 1)]
+    if way == 2:
+        return rng.randbytes(rng.randrange(40))
+    places, most = rng.choice([1, 15, 16, 32, 64, 10**7]), rng.choice([0, 1, 2, 255])
+    content = bytes([most]) * places if places > 64 else bytes(rng.randrange(most + 1) for _ in range(places))
+    deflate = zlib.compressobj(wbits=-15)
+    return deflate.compress(content) + deflate.flush() + (b"" if way == 3 else rng.randbytes(rng.randrange(3)))
 
 
 def changed_value(value: Any, rng: Random) -> Any:

@@ -91,21 +91,28 @@ class File(NamedTuple):
     height: int
     width: int
     grid: tuple[int, int] | None
+    offsets: bytes | None
     payload: bytes
     symbols_crc: int
 
 
 def read_file(data: bytes) -> File:
-    assert data[:4] in (b"LIC3", b"LIC4")
+    assert data[:4] in (b"LIC3", b"LIC4", b"LIC5", b"LIC6")
     assert zlib.crc32(data[:-4]) == int.from_bytes(data[-4:], "little")
-    sides, at = [], 13
-    for _ in range(2):
-        end = next(place for place in range(at, at + 5) if data[place] < 128) + 1
-        sides.append(sum((data[place] & 127) << 7 * (place - at) for place in range(at, end)))
-        at = end
-    grid = (data[at], data[at + 1]) if data[3:4] == b"4" else None
-    payload = data[at + 2 if grid else at : -8]
-    return File(data[4:12], data[12], *sides, grid, payload, int.from_bytes(data[-8:-4], "little"))
+    height, at = read_varint(data, 13)
+    width, at = read_varint(data, at)
+    grid = offsets = None
+    if data[:4] in (b"LIC4", b"LIC6"):
+        grid, at = (data[at], data[at + 1]), at + 2
+    if data[:4] in (b"LIC5", b"LIC6"):
+        length, at = read_varint(data, at)
+        offsets, at = zlib.decompress(data[at : at + length], wbits=-15), at + length
+    return File(data[4:12], data[12], height, width, grid, offsets, data[at:-8], int.from_bytes(data[-8:-4], "little"))
+
+
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
+    end = next(place for place in range(at, at + 5) if data[place] < 128) + 1
+    return sum((data[place] & 127) << 7 * (place - at) for place in range(at, end)), end
 
 
 class RangeDecoder:
@@ -142,8 +149,10 @@ class Reader:
     def __init__(self, bundle: Bundle, payload: bytes):
         self._bundle, self._decoder, self.symbols_crc = bundle, RangeDecoder(payload), 0
 
-    def factorized(self, stream: str, shape: tuple[int, int, int], medians: np.ndarray, first: int = 0) -> np.ndarray:
-        indices = np.broadcast_to(np.arange(first, first + shape[0])[:, None, None], shape)
+    def factorized(
+        self, stream: str, shape: tuple[int, int, int], medians: np.ndarray, first: int | np.ndarray = 0
+    ) -> np.ndarray:
+        indices = np.broadcast_to(np.arange(shape[0])[:, None, None] + first, shape)
         return self._symbols(indices, self._bundle.tables[stream]).astype(np.float32) + medians[:, None, None]
 
     def gaussian(self, scales: np.ndarray, means: np.ndarray | None) -> np.ndarray:
@@ -205,7 +214,9 @@ class Check:
         self._made += len(places)
         return ((places * 2654435769 % 2**32 >> 26) - 32).astype(np.float32).reshape(shape)
 
-    def factorized(self, stream: str, shape: tuple[int, int, int], medians: np.ndarray, first: int = 0) -> np.ndarray:
+    def factorized(
+        self, stream: str, shape: tuple[int, int, int], medians: np.ndarray, first: int | np.ndarray = 0
+    ) -> np.ndarray:
         return self._symbols(shape) + medians[:, None, None]
 
     def gaussian(self, scales: np.ndarray, means: np.ndarray | None) -> np.ndarray:
@@ -216,19 +227,22 @@ class Check:
         return self._symbols(scales.shape) + means
 
 
-class AtLevel:
-    """In the place of streams that it asks for the symbols of y, makes values of them as a level has them."""
+class AtLevels:
+    """In the place of streams that it asks for the symbols of y, makes values of them as levels have them.
 
-    def __init__(self, streams: Reader | Check, tensors: dict[str, np.ndarray], level: int):
-        self._streams, self._level = streams, level
-        of_level = (tensors[f"levels.{key}"][level].astype(np.float32) for key in ("gains", "steps"))
-        self._gains, self._steps = (units[:, None, None] * np.float32(2.0**-GRID) for units in of_level)
+    levels: [h, w], of each place, or [1, 1], of all.
+    """
+
+    def __init__(self, streams: Reader | Check, tensors: dict[str, np.ndarray], levels: np.ndarray):
+        self._streams, self._levels = streams, levels
+        at_places = (tensors[f"levels.{key}"].astype(np.float32)[levels] for key in ("gains", "steps"))
+        self._gains, self._steps = (units.transpose(2, 0, 1) * np.float32(2.0**-GRID) for units in at_places)
         self._done = 0  # channels of y
 
     def factorized(self, stream: str, shape: tuple[int, int, int], medians: np.ndarray) -> np.ndarray:
         if stream != "y":
             return self._streams.factorized(stream, shape, medians)
-        symbols = self._streams.factorized(stream, shape, np.zeros_like(medians), self._level * shape[0])
+        symbols = self._streams.factorized(stream, shape, np.zeros_like(medians), self._levels * shape[0])
         return symbols * self._steps + medians[:, None, None]
 
     def gaussian(self, scales: np.ndarray, means: np.ndarray | None) -> np.ndarray:
@@ -244,10 +258,10 @@ def nearest_units(values: np.ndarray) -> np.ndarray:
 
 
 def latents_of(
-    bundle: Bundle, streams: Reader | Check, height: int, width: int, grid: tuple[int, int] | None, level: int
+    bundle: Bundle, streams: Reader | Check, height: int, width: int, grid: tuple[int, int] | None, levels: np.ndarray
 ) -> np.ndarray:
-    assert level < bundle.arguments.get("levels", 1)
-    leveled = AtLevel(streams, bundle.tensors, level) if "levels" in bundle.arguments else streams
+    assert levels.max() < bundle.arguments.get("levels", 1)
+    leveled = AtLevels(streams, bundle.tensors, levels) if "levels" in bundle.arguments else streams
     return latents(bundle.model, bundle.arguments, bundle.tensors, leveled, (height, width), grid)
 
 
@@ -255,7 +269,8 @@ def check(bundle: Bundle) -> int:
     """What the header must hold."""
     made = Check()
     cells = bundle.arguments.get("grid")
-    made.note(latents_of(bundle, made, 192, 256, (cells, cells), bundle.arguments.get("levels", 0) // 2))
+    level = np.full((1, 1), bundle.arguments.get("levels", 0) // 2)
+    made.note(latents_of(bundle, made, 192, 256, (cells, cells), level))
     return made.crc
 
 
@@ -264,7 +279,12 @@ def decode(bundle: Bundle, data: bytes) -> np.ndarray:
     file = read_file(data)
     assert file.fingerprint == bundle.fingerprint, "of another codec"
     reader = Reader(bundle, file.payload)
-    y_hat = latents_of(bundle, reader, file.height, file.width, file.grid, file.level)
+    levels = np.full((1, 1), file.level)
+    if file.offsets is not None:
+        stride = 16 if bundle.model in ("factorized", "hific") else 64
+        high, wide = (-(-side // stride) * stride // 16 for side in (file.height, file.width))
+        levels = levels + np.frombuffer(file.offsets, np.uint8).reshape(high, wide)
+    y_hat = latents_of(bundle, reader, file.height, file.width, file.grid, levels)
     reader.finish(file.symbols_crc)
     return y_hat
 

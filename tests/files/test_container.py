@@ -25,11 +25,15 @@ def sides() -> st.SearchStrategy[tuple[int, int]]:
 
 
 @settings(deadline=None)
-@given(st.binary(min_size=8, max_size=8), sides(), st.binary(max_size=300), st.integers(0, 2**32 - 1), st.integers(0, 255))
-def test_what_is_written_comes_back(fingerprint, size, payload, crc, level):
-    data = write_container(fingerprint, *size, payload, crc, level=level)
-    assert read_container(data) == Container(fingerprint, *size, payload, crc, level=level)
-    assert len(data) - len(payload) <= 32
+@given(
+    st.binary(min_size=8, max_size=8), sides(), st.binary(max_size=300), st.integers(0, 2**32 - 1),
+    st.none() | st.tuples(st.integers(1, 255), st.integers(1, 255)), st.integers(0, 255), st.none() | st.binary(max_size=300),
+)  # fmt: skip
+def test_what_is_written_comes_back(fingerprint, size, payload, crc, grid, level, level_map):
+    data = write_container(fingerprint, *size, payload, crc, grid, level, level_map)
+    assert read_container(data) == Container(fingerprint, *size, payload, crc, grid, level, level_map)
+    assert len(data) - len(payload) - (0 if level_map is None else len(level_map) + 2) <= 32
+    assert data[3] == b"3"[0] + (grid is not None) + 2 * (level_map is not None)
 
 
 @pytest.mark.parametrize("height, width", [(1, 1), (1, MAX_PIXELS), (MAX_PIXELS, 1), (2**14, 2**13)])
@@ -48,7 +52,7 @@ def test_absurd_sizes_are_not_written(height, width):
 def test_each_fault_has_its_own_words():
     cases = {
         "not a .lic file": [b"", b"LI", b"\x89PNG" + FILE[4:], b"GIF89a"],
-        "install a newer codec": [FILE[:3] + b"5" + FILE[4:], FILE[:3] + b"1" + FILE[4:], b"LIC"],
+        "install a newer codec": [FILE[:3] + b"7" + FILE[4:], FILE[:3] + b"1" + FILE[4:], b"LIC"],
         "checksum does not fit": [FILE[:-1], FILE[:4], FILE + b"\0", FILE[:50] + b"\0\0" + FILE[52:]],
         "pixels": [
             sealed(b"LIC3" + FINGERPRINT + b"\0" + b"\0\x05" + bytes(4)),
@@ -59,6 +63,9 @@ def test_each_fault_has_its_own_words():
             sealed(b"LIC3" + FINGERPRINT + b"\0" + b"\x85\x00\x05" + bytes(4)),  # 5 the long way
             sealed(b"LIC3" + FINGERPRINT + b"\0" + b"\x85\x80\x80\x80\x00\x05" + bytes(4)),
             sealed(b"LIC3" + FINGERPRINT + b"\0" + b"\x05\x85\x05\x05\x05\x05"),  # runs into the checksums
+            sealed(b"LIC5" + FINGERPRINT + b"\0" + b"\x05\x05\x02\x01" + bytes(4)),  # a map that does
+            sealed(b"LIC5" + FINGERPRINT + b"\0" + b"\x05\x05\xff\xff\xff\xff\x7f" + bytes(9)),
+            sealed(b"LIC6" + FINGERPRINT + b"\0" + b"\x05\x05\x01" + bytes(4)),
         ],
     }
     for words, files in cases.items():

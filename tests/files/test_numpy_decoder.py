@@ -1,6 +1,7 @@
 """A second decoder, of NumPy and integers, takes the same latents out of the same files, bit for bit."""
 
 import ast
+import math
 import re
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import numpy_decoder
 import numpy_networks
 import pytest
+import torch
 from conftest import MODEL_NAMES, live_levels, live_model, one_thread, picture
 
 from codec.entropy import stream
@@ -18,7 +20,7 @@ from codec.entropy.tables import Tables
 from codec.files import bundle
 from codec.files.bundle import SHIPPED, load_bundle, save_bundle
 from codec.files.coding import decode_latents, encode
-from codec.files.container import MAGIC, VERSION, VERSION_WITH_GRID
+from codec.files.container import MAGIC, VERSIONS
 from codec.files.sealed import FORMAT
 from data.testsets import kodak
 
@@ -49,6 +51,7 @@ def test_latents_are_equal_bit_for_bit(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["factorized", "mean_scale", "wacnn"])  # a density, means, slices
 def test_latents_of_levels_are_equal_bit_for_bit(name, tmp_path):
+    """Of one for all places, and of a map."""
     path = tmp_path / "codec.safetensors"
     save_bundle(path, live_levels(name), {}, half=True)
     ours, second = load_bundle(path), numpy_decoder.read_bundle(path.read_bytes())
@@ -56,6 +59,9 @@ def test_latents_of_levels_are_equal_bit_for_bit(name, tmp_path):
     for level in (0, 3, 4):
         file = encode(ours, picture(30, 40, level), level=level).file
         assert equal(numpy_decoder.decode(second, file), decode_latents(ours, file)[0].y_hat)
+    offsets = torch.arange(math.prod(ours.model.latent_size(30, 40))).view(ours.model.latent_size(30, 40)) % 4
+    file = encode(ours, picture(30, 40), level=1, offsets=offsets).file
+    assert equal(numpy_decoder.decode(second, file), decode_latents(ours, file)[0].y_hat)
 
 
 @pytest.mark.slow
@@ -102,7 +108,7 @@ def test_the_numbers_on_paper_are_those_of_the_code():
     counts = re.findall(r"^    ([\d ]+)$", text, re.MULTILINE)
     assert [int(count) for count in " ".join(counts).split()] == stream.LENGTH_COUNTS.tolist()
     assert f"`format`, which is {FORMAT};" in text and f"strips of {STRIP} rows" in text
-    assert all(f"`{(MAGIC + version).decode()}`" in text for version in (VERSION, VERSION_WITH_GRID))
+    assert all(f"`{(MAGIC + version).decode()}`" in text for version in VERSIONS)
 
 
 def test_it_shares_no_code():

@@ -39,10 +39,13 @@ def test_they_decode_to_the_latents_that_were_written(name, tmp_path):
 
 
 def test_they_hold_what_files_can_hold(monkeypatch):
-    """Every model, sides that are no multiples, several strips, a grid that is not the codec's own, escapes of every size."""
+    """Every model, sides that are no multiples, strips, maps, a grid that is not the codec's own, escapes of every size."""
     read = {name: read_container((VECTORS / name).read_bytes()) for name in LATENTS}
     assert {name.split(".")[0] for name in read} == CODECS.keys() >= set(ALL_NAMES)
-    assert {file.level for file in read.values()} == {0, 2}
+    assert {file.level for file in read.values()} == {0, 1, 2}
+    assert {(file.level_map is None, file.grid is None) for file in read.values()} == {
+        (a, b) for a in (True, False) for b in (True, False)
+    }
     assert {file.grid for file in read.values()} == {None, (3, 3), (2, 5)}
     assert all(file.height % 16 and file.width % 16 for file in read.values())
     lengths = set()

@@ -1,0 +1,59 @@
+"""Where a picture shall be better: a map of quality, painted, or made of some regions of a map.
+
+H W height and width of the picture.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from codec.types import UserError
+from data.images import as_tensor, eight_bit_rgb, look_at
+from data.regions import map_path, read_map
+
+GREY = 8  # of 255: as far as a JPEG's channels of a grey pixel lie apart
+
+
+def quality_maps(pictures: Path, maps: Path, regions: Sequence[int] | None) -> Callable[[Path], Tensor]:
+    """What gives the map of a picture's file, as read_quality_map does.
+
+    pictures: one of them or a folder; maps: its map, or a folder of theirs, named as `codec masks` does.
+    Raises UserError for a folder beside a file.
+    """
+    if pictures.is_dir() != maps.is_dir():
+        given = "a folder" if maps.is_dir() else "no folder"
+        expected = "a folder of maps for a folder of pictures, and one map for one picture"
+        raise UserError(f"--roi {maps}, which is {given}, for {pictures}; expected {expected}; give another map")
+    if not pictures.is_dir():
+        return lambda path: read_quality_map(maps, regions)
+    return lambda path: read_quality_map(map_path(maps, str(path.relative_to(pictures))), regions)
+
+
+def read_quality_map(path: Path, regions: Sequence[int] | None = None) -> Tensor:
+    """The map in a file, uint8 [H, W]: white for all that is to be better.
+
+    regions: of a map as `codec masks` writes it, the ids of those that are white; None: it is a picture, painted grey.
+    Raises UserError for a file that is no such map, and for a region that it does not have.
+    """
+    if regions is None:
+        return look_at(path, _grey)
+    ids = read_map(path)
+    there = ids.unique().tolist()
+    if missing := sorted(set(regions) - set(there)):
+        raise UserError(
+            f"no region {missing[0]} in {path}, which has {len(there)}, from {there[0]} to {there[-1]}; expected some of them; "
+            "say --roi-regions with others"
+        )
+    return torch.isin(ids, torch.tensor(regions)).to(torch.uint8) * 255
+
+
+def _grey(image: Image.Image) -> Tensor:
+    if image.has_transparency_data:
+        raise UserError("has transparent pixels; expected a map painted from black to white, without any; flatten it")
+    pixels = as_tensor(eight_bit_rgb(image))
+    if int((pixels.amax(0) - pixels.amin(0)).max()) > GREY:
+        raise UserError("has colours; expected a map painted from black, as good as asked, to white, better; make it grey")
+    return pixels[1].clone()
