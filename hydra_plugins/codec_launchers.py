@@ -17,7 +17,12 @@ class Processes(Launcher):
         self.jobs = jobs
 
     def setup(self, *, config: Any, **_: Any) -> None:
-        """Keep what was composed for the whole sweep."""
+        """Keep what was composed for the whole sweep. Raises UserError for no jobs, before Hydra makes its folder."""
+        from codec.types import UserError
+
+        if type(self.jobs) is not int or self.jobs < 1:
+            given = f"hydra.launcher.jobs={self.jobs}"
+            raise UserError(f"{given}; expected a whole number of points at once; set hydra.launcher.jobs")
         self.hydra = config.hydra
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence["JobReturn"]:

@@ -59,6 +59,7 @@ def _run(cfg: DictConfig, choices: Mapping[str, Any]) -> None:
     """One run: train, export, measure, report; what is done already is not done again."""
     config = plain(cfg)
     check_settings(config)
+    config["logger"] = plain(cfg, resolve=False)["logger"]  # a secret of the environment reaches neither disk nor a logger
     who = identity(cfg, choices)
     folder = RunFolder(run_path(cfg, who))
     with noting_failure(folder.path) if is_first_rank() else nullcontext():

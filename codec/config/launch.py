@@ -24,8 +24,6 @@ def in_processes(hydra: Any, overrides: Sequence[Sequence[str]], before: int, jo
 
     hydra: Hydra's part of the configuration. overrides: of each point. before: how many points the sweep had before these.
     """
-    if type(jobs) is not int or jobs < 1:
-        raise UserError(f"hydra.launcher.jobs={jobs}; expected a whole number of points at once; set hydra.launcher.jobs")
     points = _points(hydra, overrides, before)
     gpus = visible_gpus() if jobs > 1 and any(point.accelerator != "cpu" for point in points) else []
     shares = gpu_shares(jobs, points, gpus)

@@ -16,6 +16,7 @@ from wandb_file import history_rows, read_records
 
 from codec.callbacks.checkpoint import SaveCheckpoints
 from codec.cli import main
+from codec.commands import train
 from codec.evaluation.results import Results
 from codec.files.bundle import load_bundle
 
@@ -153,6 +154,17 @@ def test_asked_again_it_says_nothing_twice(run):
     before = len(segments(run)), len(list(run.glob("tensorboard/events*")))
     run_once(run.parents[1])
     assert (len(segments(run)), len(list(run.glob("tensorboard/events*")))) == before
+
+
+def test_what_a_logger_reads_of_the_environment_is_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("CODEC_RUNS", str(tmp_path))
+    monkeypatch.setenv("A_SECRET", "hush")
+    kept = []
+    monkeypatch.setattr(train, "_train", lambda cfg, config, who, folder: kept.append((cfg, config)))
+    assert main([*WORDS, "logger.wandb.project=${oc.env:A_SECRET}"]) == 0
+    ((cfg, config),) = kept
+    assert cfg.logger.wandb.project == "hush"
+    assert config["logger"]["wandb"]["project"] == "${oc.env:A_SECRET}" and "hush" not in repr(config)
 
 
 def test_another_set_is_added_to_the_same_run(run, tmp_path):

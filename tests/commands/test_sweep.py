@@ -183,3 +183,4 @@ def test_mistakes_of_a_sweep_are_one_line(tmp_path, monkeypatch, capsys, words, 
     assert main(["train", "-m", *TINY, "seed=1,2", *words]) == 2
     captured = capsys.readouterr()
     assert line in captured.err and captured.err.count("\n") == 1 and captured.out == ""
+    assert list(tmp_path.iterdir()) == []
