@@ -16,12 +16,17 @@ from codec.types import UserError
 
 MAX_ESTIMATE_GAP = 0.01  # of the payload: what is trained for is not what is written
 MIN_Z_SHARE = 0.001  # of the bits: the shipped codec spends 2 % on z
-MAX_QUANTILE_ERROR = math.log(10)  # logits: a tail ten times as heavy, or as light, as the 1e-9 that is asked for
+# Logits: a tail ten times as heavy, or as light, as the 1e-9 that is asked for. Of the bundle, which has them solved: those of
+# the training are 6 off after its 900 steps by default, at which the validated rate was 0.14 % from the bundle's.
+MAX_QUANTILE_ERROR = math.log(10)
 MAX_ESCAPES = 0.01  # of a stream's symbols: each costs twenty bits or so
 MAX_SKIPPED = 0.001  # of the steps
 CHANCE, WINNING = 0.55, 0.95  # of what a discriminator sees, told rightly
 MAX_TARGET_GAP = 0.1  # of the target
 Z_STRIDE, MIN_Z_SIDE = 64, 3  # pixels to an element of z; fewer of them than 3 on a side have none with neighbours all round
+# Steps from which crops are told of: by default whole pictures took 0.8 % less than their tiles of 128² after 900, and 16 %
+# more after 55,000.
+LONG = 5_000
 MAX_FALL = 0.01  # of val/loss over the last quarter
 WINDOW = 0.25  # of the steps, at the end: what a training does in it, it does
 
@@ -142,8 +147,8 @@ def _escapes(point: Point) -> Iterator[Finding]:
 
 
 def _crops(config: Mapping[str, Any], log: Log) -> Iterator[Finding]:
-    crop = (config.get("data") or {}).get("crop")
-    if not crop or "train/bpp_z" not in log or (side := -(-crop // Z_STRIDE)) >= MIN_Z_SIDE:
+    crop, steps = (config.get("data") or {}).get("crop"), config.get("steps") or 0
+    if not crop or steps < LONG or "train/bpp_z" not in log or (side := -(-crop // Z_STRIDE)) >= MIN_Z_SIDE:
         return
     yield Finding(
         "crops too small",
@@ -153,12 +158,12 @@ def _crops(config: Mapping[str, Any], log: Log) -> Iterator[Finding]:
 
 
 def _quantiles(facts: Mapping[str, Any]) -> Iterator[Finding]:
-    error = facts.get("quantile_error")
+    error = facts.get("solved_quantile_error")
     if error is not None and not error <= MAX_QUANTILE_ERROR:
         yield Finding(
             "quantiles far from the tails",
-            f"{error:.1f} logits on average, limit {MAX_QUANTILE_ERROR:.1f}",
-            "the bundle has them solved, validation went by others: raise optim.quantiles_lr, or train longer",
+            f"{error:.1f} logits on average where they were solved, limit {MAX_QUANTILE_ERROR:.1f}",
+            "a density is too wide for any table, and what lies beyond takes escapes: lower optim.lr, or init=random",
         )
 
 

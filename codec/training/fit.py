@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
 from codec.callbacks.state import TellState
-from codec.files.bundle import save_bundle
+from codec.files.bundle import load_bundle, save_bundle
 from codec.machine import keep_freed_memory, told_load
 from codec.models import Codec
 from codec.modules.base import CodecModule
@@ -49,7 +49,7 @@ def check_checkpoint(path: Path, module: CodecModule) -> None:
 
 
 def _quantile_error(codec: Codec) -> float:
-    """How far the codec's quantiles are from where its densities have their tails and medians, in logits, on average."""
+    """How far the quantiles of a codec are from where its densities have their tails and medians, in logits, on average."""
     return float(codec.auxiliary_loss().detach()) / sum(density.quantiles.numel() for _, density in codec.densities())
 
 
@@ -109,10 +109,10 @@ class Training:
             print(self.trainer.profiler.summary())  # type: ignore[attr-defined]  # Lightning's own goes to a log that is off
         if "val/loss" in self.trainer.callback_metrics:
             self.folder.update_facts(val_loss=float(self.trainer.callback_metrics["val/loss"]))
-        self.folder.update_facts(quantile_error=_quantile_error(self.module.codec))  # before they are solved
         facts: dict[str, Any] = {"config": {key: self.config[key] for key in TOLD}}
         if self.module.loss.levels is not None:
             facts["lmbda_by_level"] = self.module.loss.levels.lmbdas
         if self.module.loss.measured_with is not None:
             facts["trained_with"] = self.module.loss.measured_with
         save_bundle(self.folder.bundle, self.module.codec, facts, half=True)
+        self.folder.update_facts(solved_quantile_error=_quantile_error(load_bundle(self.folder.bundle).model))

@@ -68,7 +68,7 @@ def write_run(folder: Path, experiment: str, lmbda: float, results: Results | No
     error = 9.0 if status == "failed" else 0.1  # one of them for the doctor
     facts = {"command": ["train", f"experiment={experiment}", f"model.lmbda={lmbda}", "logger.wandb.api_key=a-secret"]}
     (folder / "run.json").write_text(
-        json.dumps(facts | {"versions": {"torch": "2"}, "git_commit": "0" * 40, "quantile_error": error})
+        json.dumps(facts | {"versions": {"torch": "2"}, "git_commit": "0" * 40, "solved_quantile_error": error})
     )
     steps = range(10, 101, 10)
     lines = [f"{step},{3 - step / 50},{0.5},{0.6 - step / 500},{0.4},{'' if step % 50 else 1.0}" for step in steps]
