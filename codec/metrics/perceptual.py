@@ -5,19 +5,13 @@ B batch, H W height and width of the pictures, n channels of a feature map.
 
 from pathlib import Path
 
-import lpips
 import torch
-import torchvision.models as backbones
 from torch import Tensor
 
 from codec.metrics.downloads import published_weights, weights_at
 from codec.types import UserError
 
-IMAGENET = {
-    "alex": backbones.AlexNet_Weights.IMAGENET1K_V1,
-    "vgg": backbones.VGG16_Weights.IMAGENET1K_V1,
-    "squeeze": backbones.SqueezeNet1_1_Weights.IMAGENET1K_V1,
-}
+IMAGENET = {"alex": "AlexNet_Weights", "vgg": "VGG16_Weights", "squeeze": "SqueezeNet1_1_Weights"}  # in torchvision.models
 MIN_LPIPS_SIDE = 32  # pixels: below, a network halves the picture away
 TOLERANCE = 0.01  # beyond [0, 1]: what resampling leaves
 EPSILON = 1e-10  # under the root of a length: lpips adds it outside, where features of 0 have a gradient of 0/0
@@ -37,6 +31,8 @@ class Lpips:
     def __init__(self, net: str = "alex", weights: str = "imagenet", setting: str = "loss.perceptual"):
         if net not in IMAGENET:
             raise UserError(f"LPIPS with net={net}; expected one of {', '.join(IMAGENET)}; set {setting}.net")
+        import lpips  # here: with torchvision it takes longer than all else that a command imports, and few want it
+
         self.name = f"lpips_{net}" + ("_random" if weights == "random" else "")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(SEED)
@@ -88,4 +84,7 @@ def _unit(features: Tensor) -> Tensor:
 def _features(net: str, weights: str, remedy: str) -> dict[str, Tensor]:
     if weights != "imagenet":
         return weights_at(Path(weights), "LPIPS", f"{remedy} to it, to imagenet or to random")
-    return published_weights(IMAGENET[net].url, "LPIPS", f"{remedy} to a path, or to random for a trial")
+    import torchvision.models as backbones
+
+    published = getattr(backbones, IMAGENET[net]).IMAGENET1K_V1
+    return published_weights(published.url, "LPIPS", f"{remedy} to a path, or to random for a trial")
