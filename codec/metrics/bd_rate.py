@@ -67,7 +67,8 @@ INTERPOLATIONS = {"pchip": _pchip, "akima": _akima, "cubic": _cubic}
 def _ordered(curve: Curve, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Quality, increasing, and the logarithm of the rate."""
     if len(curve) < MIN_POINTS:
-        raise UserError(f"{name} has {len(curve)} points; expected at least {MIN_POINTS} rates; measure more of them")
+        points = "1 point" if len(curve) == 1 else f"{len(curve)} points"
+        raise UserError(f"{name} has {points}; expected at least {MIN_POINTS} rates; measure more of them")
     rate, quality = np.array(sorted(curve, key=lambda point: point[1]), dtype=np.float64).T
     if not np.isfinite(quality).all() or not (rate > 0).all() or not (np.diff(quality) > 0).all():
         raise UserError(f"{name} has points {list(curve)}; expected positive rates and distinct, finite quality; leave one out")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from codec.evaluation.results import ImageRow, Point
 from codec.metrics.published import FEW, Published, in_decibels, published
+from codec.report.doctor import MAX_TARGET_GAP
 from codec.report.runs_of import Run
 from codec.report.sources import SHIPPED, Measured, Sources, is_learned
 
@@ -18,7 +19,7 @@ LESS_IS_BETTER = ("lpips", "fid", "kid")
 KINDS = ("trained", "classical", "published")
 NO_VARIANT = ("logger", "run_dir", "test", "trainer", "retry", "val_every", "save_every", "log_every")  # nodes of a run
 FOLLOWING = {"data.seed", "schedule.steps"}  # keys that follow others
-SHORT = {"lmbda": "λ", "target_bpp": "target", "quality_layers": "layers"}
+SHORT = {"lmbda": "λ", "target_bpp": "target", "quality_layers": "layers", "adversarial.beta": "β"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,16 @@ class CurvePoint:
     run: Run | None = None
     told: str = ""
     measured: Measured | None = None
+
+    @property
+    def of_target(self) -> str:
+        """Whether its rate is that of its target, and how far from it; empty where it has none."""
+        target = self.setting.get("target_bpp")
+        if target is None:
+            return ""
+        gap = self.values["bpp"] / target - 1
+        met = "met" if abs(gap) <= MAX_TARGET_GAP else "missed"
+        return f"target {target:g} bpp {met}, {100 * gap:+.0f} %".replace("-", "−")
 
 
 @dataclass(frozen=True)
@@ -62,7 +73,7 @@ class Curve:
 
 def setting_label(setting: dict[str, Any]) -> str:
     """A setting in few words: λ 0.0067, quality 24."""
-    return ", ".join(f"{SHORT.get(key, key)} {value:g}" if isinstance(value, float) else f"{SHORT.get(key, key)} {value}"
+    return ", ".join(f"{SHORT.get(key, key)} {value:.4g}" if isinstance(value, float) else f"{SHORT.get(key, key)} {value}"
                      for key, value in setting.items())  # fmt: skip
 
 
@@ -123,8 +134,9 @@ def _trained(measured: Sequence[Measured], runs: Sequence[Run], dataset: str) ->
             run = None if one.run is None else by_folder.get(one.run.path)
             points = list(_points(one, run))
             entries.append(Entry(one.results.name, points[0].setting if points else {}, points, run, one.results.description))
+    has_results = [entry.run for entry in entries]  # as of a run that was stopped while classical codecs were measured
     for run in runs:
-        if run.state.status != "finished" and set_of(run) == dataset:
+        if run.state.status != "finished" and set_of(run) == dataset and not any(run is other for other in has_results):
             entries.append(_half_finished(run, dataset))
     curves = []
     for name in dict.fromkeys(entry.name for entry in entries):
@@ -154,7 +166,7 @@ def _variants(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
     variants: dict[str, list[Entry]] = {}
     for entry in entries:
         values = {} if entry.run is None else entry.run.values
-        label = " ".join(f"{key.removeprefix('model.')}={values.get(key)}" for key in told if key in values)
+        label = " ".join(f"{SHORT.get(key, key.removeprefix('model.'))}={values.get(key)}" for key in told if key in values)
         variants.setdefault(label, []).append(entry)
     return variants
 

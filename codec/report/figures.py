@@ -1,4 +1,4 @@
-"""The figures of a report for papers: PNG, SVG and PDF, each codec in its colour and marker, the legend outside the data."""
+"""The figures of a report for papers: PNG, SVG and PDF, each codec in its colour and marker, the legend below the data."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,62 +13,72 @@ MARKERS = {
     "hexagon": "h", "left": "<", "right": ">",
 }  # fmt: skip
 LINES = {"solid": "-", "dashed": "--", "dashdot": "-."}
+COLUMNS = 2  # of the legend: names of papers are long
 FORMATS = {"png": {"Software": MADE_BY[1]}, "svg": {"Creator": MADE_BY[1], "Date": None}, "pdf": {"Creator": MADE_BY[1]}}
 
 
-def _limits(curves: Sequence[Curve], quantity: str) -> tuple[float, float]:
-    """The highest rate of the trained codecs, or of all where there is none, with room; the rest lies outside."""
+def _limits(curves: Sequence[Curve], quantity: str, across: str) -> tuple[float, float]:
+    """What of the abscissa the trained codecs take, or all where there is none, with room; a rate begins at 0."""
     leading = [curve for curve in curves if curve.kind == "trained" and curve.points] or list(curves)
-    return 0.0, 1.15 * max(point.values["bpp"] for curve in leading for point in curve.points if quantity in point.values)
+    found = [p.values[across] for curve in leading for p in curve.points if {quantity, across} <= p.values.keys()]
+    return (0.0, 1.15 * max(found)) if across == "bpp" else (min(found) - 0.5, max(found) + 0.5)
 
 
-def _draw(axes: Any, curve: Curve, quantity: str, style: Style) -> None:
-    points = [point for point in curve.points if quantity in point.values]
+def _draw(axes: Any, curve: Curve, quantity: str, across: str, style: Style) -> None:
+    points = [point for point in curve.points if {quantity, across} <= point.values.keys()]
     finished, others = ([p for p in points if bool(p.told) is told] for told in (False, True))
-    rates, values = ([p.values[name] for p in points] for name in ("bpp", quantity))
     trained = curve.kind == "trained"
     look = {"color": style.colour, "linewidth": 1.8 if trained else 1.2, "zorder": 4 if trained else 3}
-    axes.plot(rates, values, LINES[style.line], **look)
+    axes.plot([p.values[across] for p in points], [p.values[quantity] for p in points], LINES[style.line], **look)
     for some, face in ((finished, style.colour), (others, "white")):
         axes.plot(
-            [p.values["bpp"] for p in some], [p.values[quantity] for p in some], MARKERS[style.marker], color=style.colour,
+            [p.values[across] for p in some], [p.values[quantity] for p in some], MARKERS[style.marker], color=style.colour,
             markerfacecolor=face, markersize=6.5 if trained else 5, zorder=5,
         )  # fmt: skip
+    for point in points if across == "psnr" else []:
+        place = (point.values[across], point.values[quantity])
+        axes.annotate(point.of_target, place, xytext=(6, 3), textcoords="offset points", fontsize=6.5, parse_math=False)
     name = curve.name if finished or not points else f"{curve.name} (not finished)"
     axes.plot([], [], LINES[style.line] + MARKERS[style.marker], label=name, **look)  # what the legend shows
 
 
 def write_figures(curves: Sequence[Curve], styles: Mapping[str, Style], folder: Path) -> list[Path]:
-    """Write a plot over the rate of each quantity that the shown codecs of a set have: folder/SET_QUANTITY in all formats."""
+    """Write a plot of each quantity that the shown codecs of a set have, over the rate: folder/SET_QUANTITY in all formats.
+
+    Perception also over distortion (Blau and Michaeli 2018), as folder/SET_QUANTITY_over_psnr.
+    """
     written = []
-    for quantity in QUANTITIES:
-        drawn = [curve for curve in curves if curve.shown and any(quantity in point.values for point in curve.points)]
+    for quantity, across in [*((name, "bpp") for name in QUANTITIES), *((name, "psnr") for name in LESS_IS_BETTER)]:
+        drawn = [c for c in curves if c.shown and any({quantity, across} <= point.values.keys() for point in c.points)]
         if drawn:
             drawn.sort(key=lambda curve: KINDS.index(curve.kind))
-            written += _write(drawn, quantity, styles, folder / f"{drawn[0].dataset}_{quantity}")
+            name = f"{drawn[0].dataset}_{quantity}" + ("" if across == "bpp" else f"_over_{across}")
+            written += _write(drawn, quantity, across, styles, folder / name)
     return written
 
 
-def _write(curves: Sequence[Curve], quantity: str, styles: Mapping[str, Style], stem: Path) -> list[Path]:
+def _write(curves: Sequence[Curve], quantity: str, across: str, styles: Mapping[str, Style], stem: Path) -> list[Path]:
     import matplotlib  # here: half a second that not every command needs
 
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
     with plt.rc_context({"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "codec"}):
-        figure, axes = plt.subplots(figsize=(7.2, 4.2), dpi=200, layout="constrained")
+        rows = -(-len(curves) // COLUMNS)
+        figure, axes = plt.subplots(figsize=(7.2, 4.2 + 0.2 * rows), dpi=200, layout="constrained")
         for curve in curves:
-            _draw(axes, curve, quantity, styles[curve.name])
-        low, high = _limits(curves, quantity)
-        within = [p.values[quantity] for c in curves for p in c.points if quantity in p.values and p.values["bpp"] <= high]
+            _draw(axes, curve, quantity, across, styles[curve.name])
+        low, high = _limits(curves, quantity, across)
+        points = [p.values for c in curves for p in c.points if {quantity, across} <= p.values.keys()]
+        within = [values[quantity] for values in points if low <= values[across] <= high]
         room = 0.05 * (max(within) - min(within)) or 1.0
         axes.set_xlim(low, high)
         axes.set_ylim(max(min(within) - room, 0 if quantity in LESS_IS_BETTER else min(within) - room), max(within) + room)
-        axes.set_xlabel("bits per pixel")
+        axes.set_xlabel("bits per pixel" if across == "bpp" else QUANTITIES[across])
         axes.set_ylabel(QUANTITIES[quantity])
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        legend = axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize="small", handlelength=3)
+        legend = figure.legend(loc="outside lower center", ncols=COLUMNS, frameon=False, fontsize="small", handlelength=3)
         for text in legend.get_texts():
             text.set_parse_math(False)  # a folder gives its set any name, and a run its own
         stem.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from codec.report.comparison import Comparison
-from codec.report.curves import QUANTITIES, Curve, CurvePoint
+from codec.report.curves import QUANTITIES, Curve, CurvePoint, setting_label
 from codec.report.doctor import diagnose
 from codec.report.runs_of import Run, command_of, differences
 from codec.report.savings import Saving
@@ -62,7 +62,7 @@ def _point(point: CurvePoint, pictures: Sequence[str], runs: Sequence[Run]) -> d
     place = next((k for k, run in enumerate(runs) if run is point.run), None)
     return {
         "label": point.label, "values": {name: rounded(value) for name, value in point.values.items()},
-        "told": point.told, "target": point.setting.get("target_bpp"), "run": place, "pictures": len(rows), "failed": failed,
+        "told": point.told, "target": point.of_target, "run": place, "pictures": len(rows), "failed": failed,
         "rows": {name: column for name, column in columns.items() if any(value is not None for value in column)},
     }  # fmt: skip
 
@@ -121,7 +121,7 @@ def _run(run: Run, report: Report) -> dict[str, Any]:
     log = {column: [rounded(v) for v in values] for column, values in run.log.items() if any(v is not None for v in values)}
     return {
         "name": name, "style": report.styles[name]._asdict() if name in report.styles else None,
-        "folder": str(run.folder.path), "setting": own[0][1].label if own else "", "status": run.state.status,
+        "folder": str(run.folder.path), "setting": setting_label(run.setting), "status": run.state.status,
         "step": f"{run.state.step}{of}", "why": run.state.why, "command": command_of(run), "log": log,
         "versions": run.facts.get("versions", {}), "commit": run.facts.get("git_commit"), "host": run.facts.get("host", {}),
         "device": made_by.get("device"), "bundle": made_by.get("bundle"),

@@ -16,6 +16,7 @@ LINES = {"trained": "solid", "classical": "dashdot", "published": "dashed"}
 # left, in their order.
 KNOWN = {
     "JPEG": (3, 1), "WebP": (5, 3), "AVIF": (6, 2), "JPEG 2000": (4, 6), "JPEG XL": (5, 7), "HEIC": (6, 4),
+    "WebP slowest": (5, 8), "AVIF default": (6, 8), "AVIF slowest": (6, 9),
     "VTM (CompressAI)": (3, 0), "VTM-17.0": (3, 2), "BPG 4:4:4": (5, 0), "HM": (6, 1), "AV1": (6, 0),
 }  # fmt: skip
 

@@ -21,7 +21,7 @@ from codec.files.bundle import load_bundle
 from codec.interface import PictureCodec
 from codec.metrics.bd_rate import bd_rate
 from codec.metrics.published import published
-from codec.report.curves import curves_of
+from codec.report.curves import CurvePoint, curves_of
 from codec.report.latents import bit_map, main_channel
 from codec.report.of_sources import write_report
 from codec.report.papers import Table, as_latex, as_markdown
@@ -83,6 +83,16 @@ def test_a_run_that_is_not_finished_is_an_estimate_where_it_validates_on_the_set
     curve = curves(tmp_path)["plain"]
     assert curve.dataset == "kodak" and curve.missing and curve.of("psnr") == []
     assert curve.points[0].values == {"bpp": 0.25, "psnr": 27.5} and "stopped at step 100 of 100" in curve.points[0].told
+
+
+def test_a_run_that_was_stopped_after_it_was_measured_is_one_point(tmp_path):
+    run = write_run(tmp_path / "run", "plain", 0.0067, made_up("plain hyperprior", 0.0067), "stopped")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["data"]["val"] = config["test"]
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    (run / "metrics.csv").write_text("step,val/bpp,val/psnr\n100,0.25,27.5\n")
+    curve = curves(tmp_path)["plain"]
+    assert [point.told for point in curve.points] == [""] and curve.missing == []
 
 
 def test_a_set_of_an_archive_has_its_own_name(tmp_path):
@@ -227,12 +237,22 @@ def test_pictures_that_are_gone_are_told(runs, tmp_path):
 
 
 def test_figures_open_in_three_formats(report):
-    for quantity in ("psnr", "ms_ssim_db", "lpips"):
+    for quantity in ("psnr", "ms_ssim_db", "lpips", "lpips_over_psnr"):
         stem = report / "figures" / f"{SET.name}_{quantity}"
         assert Image.open(stem.with_suffix(".png")).width > 1000
         svg = stem.with_suffix(".svg").read_text()
         assert svg.startswith("<?xml") and "<script>alert" not in svg and "&lt;script&gt;" in svg
         assert stem.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_rate_target_is_met_or_missed():
+    def told(bpp: float, **setting: float) -> str:
+        return CurvePoint("", {"bpp": bpp}, setting=setting).of_target
+
+    assert told(0.147, target_bpp=0.14) == "target 0.14 bpp met, +5 %"
+    assert told(0.28, target_bpp=0.14) == "target 0.14 bpp missed, +100 %"
+    assert told(0.07, target_bpp=0.14) == "target 0.14 bpp missed, −50 %"
+    assert told(0.14, lmbda=0.01) == ""
 
 
 def test_tables_are_markdown_and_latex(report):

@@ -146,7 +146,7 @@ def test_savings_against_any_anchor(at):
     (row,) = [row for row in every(at, "#bd tbody tr") if row.text.startswith("plain")]
     assert "+" in row.text
     (refused,) = [row for row in every(at, "#bd tbody tr") if row.text.startswith("measured")]
-    assert "1 points; expected at least 4" in refused.text
+    assert "1 point; expected at least 4" in refused.text
     assert "5 pictures" in find(at, "#bd-note").text and "not seeds" in find(at, "#bd-note").text
 
 
@@ -223,7 +223,8 @@ def test_runs_say_their_commands_and_how_they_differ(at):
     centred(at, find(at, "#run-table summary")).click()
     assert "codec train " in find(at, "#run-table").text and "hidden" in find(at, "#run-table").text
     assert "model.lmbda" in find(at, "#differences").text
-    assert "quantiles far from the tails: 9.0 logits" in find(at, "#doctor").text
+    told = find(at, "#doctor").text
+    assert "quantiles far from the tails" in told and "plain hyperprior λ 0.001: 9.0 logits" in told
 
 
 def test_what_codecs_cost_is_told(at):

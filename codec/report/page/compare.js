@@ -1,6 +1,7 @@
 // The original and two codecs at nearly one rate: a slider, side by side, what differs, and where the bits went.
 const look = { scene: 0, rate: 0, left: null, right: null, mode: "slider", split: 0.5, zoom: 1, x: 0, y: 0 };
 const MODES = [["slider", "slider"], ["beside", "side by side"], ["difference", "difference ×8"], ["bits", "bits"], ["latents", "latents"]];
+const PROTOTYPES = ["p1", "p2"];  // streams of SegPIC
 const INFERNO = [[0, 0, 4], [66, 10, 104], [147, 38, 103], [221, 81, 58], [252, 165, 10], [252, 255, 164]];
 
 function heat(share) {
@@ -181,7 +182,7 @@ function bitMap(scene, original) {
     const lines = (one.grid ? [1, 0] : []).flatMap((down) => Array.from({ length: one.grid[down ? 0 : 1] - 1 }, (_, k) =>
       el("i", { class: down ? "across" : "down", style: `${down ? "top" : "left"}: ${(100 * (k + 1)) / one.grid[down ? 0 : 1]}%` })));
     const cells = el("div", { class: "layer" }, el("div", { class: "sheet" }, canvas, lines));
-    const shares = Object.entries(one.shares).map(([name, share]) => `${name} ${number(100 * share, 1)} %`).join(", ");
+    const shares = Object.entries(one.shares).map(([name, share]) => `${PROTOTYPES.includes(name) ? "prototypes " : ""}${name} ${number(100 * share, 1)} %`).join(", ");
     return el("figure", {}, stage(scene, picture(original), cells), el("figcaption", {}, el("span", {}, el("b", {}, one.codec), ` ${shown("bpp", one.bpp)} bpp: ${shares}`)));
   })), el("p", { class: "note" }, el("span", { class: "scale" }, "0 ", el("i", {}), ` ${number(most, 1)} bits per latent position, all channels`)));
 }

@@ -31,7 +31,8 @@ function summarise() {
   if (missing) parts.push(`${plural(missing, "point")} missing or unfinished`);
   const classical = set.curves.filter((curve) => curve.kind === "classical").length;
   if (classical) parts.push(`${plural(classical, "classical codec")} measured beside`);
-  parts.push(`${plural(set.curves.filter((curve) => curve.kind === "published").length, "published curve")} to switch on`);
+  const published = set.curves.filter((curve) => curve.kind === "published").length;
+  if (published) parts.push(`${plural(published, "published curve")} to switch on`);
   byId("summary").textContent = `${parts.join(" · ")}.`;
   byId("foot").textContent = `Made ${data.made.date} by codec ${data.made.version}: ${data.made.command}`;
 }

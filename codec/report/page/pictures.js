@@ -93,7 +93,7 @@ function drawLollipops(rows, a, b) {
     group.append(svg("line", { x1: x(k), x2: x(k), y1: y(0), y2: y(row.delta), stroke: colour, "stroke-width": 3 }));
     group.append(dot.circle ? svg("circle", { cx: x(k), cy: y(row.delta), r: 5, fill: colour }) : svg("rect", { x: x(k) - 4.5, y: y(row.delta) - 4.5, width: 9, height: 9, fill: colour }));
     if (k % sparse === 0) {
-      const text = row.name.length > 12 ? `${row.name.slice(0, 11)}…` : row.name;
+      const text = row.name.length > 9 ? `${row.name.slice(0, 8)}…` : row.name;
       group.append(svg("text", { transform: `translate(${x(k) + 4} ${height - 50}) rotate(-60)`, "text-anchor": "end", "font-size": 11 }, text));
     }
     root.append(group);

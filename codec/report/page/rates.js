@@ -13,11 +13,11 @@ function tellPoint(curve, point, quantity) {
       rows.push([el("dt", {}, label.replace(/ in dB.*/, "")), el("dd", {}, shown(name, point.values[name]) + (label.includes("dB") ? " dB" : ""))]);
     }
   }
-  if (point.target) rows.push([el("dt", {}, "target"), el("dd", {}, `${point.target} bpp, ${signed(100 * (point.values.bpp / point.target - 1), 0)} %`)]);
   if (point.pictures) rows.push([el("dt", {}, "pictures"), el("dd", {}, String(point.pictures))]);
   const run = point.run === null ? null : data.runs[point.run];
   return [
     el("b", {}, curve.name + (point.label ? ` · ${point.label}` : "")), el("dl", {}, rows.flat()),
+    point.target ? el("p", { class: point.target.includes("missed") ? "warn" : null }, point.target) : null,
     point.told ? el("p", { class: "warn" }, point.told) : null,
     run ? el("p", {}, run.folder) : curve.kind === "published" ? el("p", {}, curve.source) : null,
   ];
@@ -35,7 +35,7 @@ function drawRates() {
   const curves = here().curves.filter((curve) => isShown(curve) && has(curve, quantity));
   const series = curves.map((curve) => ({
     name: curve.name, style: curve.style, kind: curve.kind,
-    points: curve.points.filter((point) => quantity in point.values && across in point.values).map((point) => ({ x: point.values[across], y: point.values[quantity], hollow: Boolean(point.told), point })),
+    points: curve.points.filter((point) => quantity in point.values && across in point.values).map((point) => ({ x: point.values[across], y: point.values[quantity], hollow: Boolean(point.told), note: across === "psnr" ? point.target : "", point })),
     tell: ({ point }) => tellPoint(curve, point, quantity),
   }));
   const trained = series.filter((one) => one.kind === "trained");
@@ -86,7 +86,7 @@ function drawQuantities() {
   fill(byId("quantity"), names.map((name) => el("button", {
     type: "button", role: "tab", "aria-selected": String(name === state.quantity), "data-quantity": name,
     onclick: () => { state.quantity = name; if ([...byId("over").options].some((o) => o.value === name)) state.over = name; changed(); },
-  }, data.quantities[name].replace(/ in dB.*/, ""))));
+  }, data.quantities[name].replace(/ in (dB|%).*/, ""))));
 }
 
 function noteRates() {

@@ -14,10 +14,10 @@ function drawSavings() {
   const rates = rows.map(([, place]) => found.get(place)).filter((one) => one.percent !== undefined);
   const widest = Math.max(10, ...rates.flatMap((one) => [one.percent, one.low ?? 0, one.high ?? 0].map(Math.abs)));
   const unit = state.over === "lpips" ? "LPIPS" : "dB", gain = { psnr: "BD-PSNR", ms_ssim_db: "BD-MS-SSIM", lpips: "BD-LPIPS" }[state.over];
-  const head = ["codec", "BD-rate", "", "95 % of draws", gain, "both reach", "overlap"].map((text, k) => el("th", { class: k ? null : "text", scope: "col" }, text));
+  const head = ["codec", "BD-rate", "", "95 % of draws", gain, "both reach", "overlap"].map((text, k) => el("th", { class: ["text", null, "barcell"][k], scope: "col" }, text));
   fill(byId("bd"), el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows.map(([curve, place]) => {
     const one = found.get(place);
-    if (one.percent === undefined) return el("tr", {}, el("td", { class: "name" }, named(curve)), el("td", { class: "why", colspan: 6 }, one.why));
+    if (one.percent === undefined) return el("tr", {}, el("td", { class: "name" }, named(curve)), el("td", { class: "why", colspan: 6 }, el("span", {}, one.why)));
     const percent = `${signed(one.percent, 1)} %`;
     const flip = state.over === "lpips";
     const ends = flip ? [-one.to, -one.from] : [one.from, one.to];

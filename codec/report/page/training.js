@@ -1,5 +1,5 @@
 // Logs of all runs over steps, the runs themselves, and in what they differ.
-const log = { term: null, scale: false };
+const log = { term: null, scale: null };  // scale: null until it is chosen, and logarithmic where values need it
 const TERMS = {
   "train/loss": "loss", "val/loss": "validation: loss", "train/bpp": "rate, bpp", "val/bpp": "validation: rate, bpp", "train/psnr": "PSNR, dB",
   "val/psnr": "validation: PSNR, dB", "train/quantized_bpp": "rate and its target, bpp", "train/bpp_z": "side information, bpp", "train/aux": "auxiliary loss",
@@ -28,13 +28,15 @@ function drawTraining() {
 function drawLog() {
   const series = data.runs.map((run) => {
     const points = column(run, log.term);
-    return { name: run.name, style: run.style ?? { colour: "#777", dark: "#aaa", marker: "circle", line: "solid" }, kind: "log", dash: null, markers: points.length < 9, points, run,
+    return { name: run.name, style: run.style ?? { colour: "#777", dark: "#aaa", marker: "circle", line: "solid" }, kind: "log", dash: null, markers: points.length < 9, points, run, end: run.setting,
       tell: (point) => [el("b", {}, `${run.name} · ${run.setting}`), el("dl", {}, [el("dt", {}, "step"), el("dd", {}, String(point.x)), el("dt", {}, TERMS[log.term] ?? log.term), el("dd", {}, String(Number(point.y.toPrecision(4))))]), run.status === "finished" ? null : el("p", { class: "warn" }, `${run.status}, step ${run.step}`)] };
   }).filter((one) => one.points.length);
-  const targets = log.term !== "train/quantized_bpp" ? [] : series.map((one) => ({ ...one, name: `${one.name}, target`, dash: "5 4", steps: true, markers: false, points: column(one.run, "train/target_bpp") })).filter((one) => one.points.length);
+  const targets = log.term !== "train/quantized_bpp" ? [] : series.map((one) => ({ ...one, name: `${one.name}, target`, end: "", dash: "5 4", steps: true, markers: false, points: column(one.run, "train/target_bpp") })).filter((one) => one.points.length);
   const all = [...series, ...targets].flatMap((one) => one.points);
   const positive = all.map((point) => point.y).filter((value) => value > 0);
-  const useLog = log.scale && positive.length > 0;
+  const needed = positive.length === all.length && Math.max(...positive) > 20 * Math.min(...positive);
+  const useLog = (log.scale ?? needed) && positive.length > 0;
+  byId("term-log").checked = useLog;
   const kept = useLog ? [...series, ...targets].map((one) => ({ ...one, points: one.points.filter((point) => point.y > 0) })) : [...series, ...targets];
   const [low, high] = useLog ? [Math.min(...positive) / 1.1, Math.max(...positive) * 1.1] : range(all.map((point) => point.y), 0.05);
   const steps = all.map((point) => point.x);
@@ -48,16 +50,29 @@ function ofRun(run) {
   return [run.folder, run.bundle && `bundle ${run.bundle}`, run.commit && `commit ${run.commit}`, ...pairs].filter(Boolean).join(" · ");
 }
 
-// What the doctor found: codec/report/doctor.py has its limits.
-function drawDoctor() {
-  const ill = data.runs.filter((run) => run.findings.length);
-  const findings = ill.flatMap((run) => run.findings.map((finding) => [
-    el("dt", {}, `${run.name} ${run.setting}`), el("dd", {}, el("b", { class: "warn" }, finding.name), `: ${finding.found}; ${finding.remedy}`),
-  ])).flat();
-  fill(byId("doctor"), ill.length ? [el("h3", {}, "What is wrong, and what to do"), el("dl", { class: "facts" }, findings)] : []);
+// Runs by their codecs, each with its settings.
+function together(runs) {
+  const settings = new Map();
+  for (const run of runs) settings.set(run.name, [...(settings.get(run.name) ?? []), run.setting]);
+  return [...settings].map(([name, all]) => `${name} ${all.join("; ")}`.trim()).join(", ");
 }
 
-const seconds = (value) => number(value, 3);
+// What the doctor found, each thing once with all runs that have it: codec/report/doctor.py has its limits.
+function drawDoctor() {
+  const found = new Map();
+  for (const run of data.runs) {
+    for (const { name, found: figure, remedy } of run.findings) {
+      const told = found.get(name) ?? new Map(), text = `${figure}; ${remedy}`;
+      found.set(name, told.set(text, [...(told.get(text) ?? []), run]));
+    }
+  }
+  const findings = [...found].flatMap(([name, told]) => [
+    el("dt", { class: "warn" }, name), el("dd", {}, [...told].map(([text, runs]) => el("div", {}, el("b", {}, together(runs)), `: ${text}`))),
+  ]);
+  fill(byId("doctor"), found.size ? [el("h3", {}, "What is wrong, and what to do"), el("dl", { class: "facts" }, findings)] : []);
+}
+
+const seconds = (value) => value < 0.0005 ? "< 0.001" : number(value, 3);
 const COSTS = [
   ["encode_seconds", "encode, s/MP", seconds], ["encode_transform_seconds", "transform", seconds], ["encode_entropy_seconds", "entropy", seconds],
   ["encode_file_seconds", "file", seconds], ["decode_seconds", "decode, s/MP", seconds], ["decode_transform_seconds", "transform", seconds],
@@ -80,7 +95,7 @@ function drawRuns() {
   for (const node of [table, differing, ...byId("runs").querySelectorAll("h3")]) node.hidden = !data.runs.length;
   const head = (names) => el("thead", {}, el("tr", {}, names.map((name, k) => el("th", { scope: "col", class: k ? "text" : null }, name))));
   fill(table, head(["codec", "at", "state", "step", "device", "code", "command"]), el("tbody", {}, data.runs.map((run) => el("tr", {},
-    el("td", { class: "name" }, run.style ? named(run) : run.name), el("td", { class: "text" }, run.setting),
+    el("td", { class: "name" }, run.style ? named(run) : run.name), el("td", { class: "text setting" }, run.setting),
     el("td", { class: `text ${run.status === "finished" ? "" : "warn"}` }, run.why ? `${run.status}: ${run.why}` : run.status), el("td", { class: "text" }, run.step),
     el("td", { class: "text" }, run.device ?? "–"), el("td", { class: "text", title: ofRun(run) }, run.commit ? run.commit.slice(0, 9) + (run.commit.endsWith("-dirty") ? "+" : "") : "–"),
     el("td", { class: "text" }, el("details", {}, el("summary", {}, "show"), el("code", {}, run.command), el("p", { class: "note" }, ofRun(run))))))));
