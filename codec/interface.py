@@ -20,7 +20,7 @@ from codec.files.coding import analyse, chosen_grid, chosen_level, decode, recon
 from codec.files.devices import chosen_device, on_device
 from codec.files.level_map import OFFSET, level_offsets
 from codec.files.loaded import Bundle
-from codec.files.memory import allowed_memory, memory_for_networks
+from codec.files.memory import allowed_memory, holding, memory_for_networks
 from codec.files.quality import Wanted, encode_wanted
 from codec.layers.regions import Grid
 from codec.layers.strips import allowing
@@ -114,7 +114,8 @@ class PictureCodec:
         with allowing(memory_for_networks(self.bundle, height, width)):
             y = analyse(self.bundle, image[None])
             latents = self.bundle.model.code_latents(recorder, y, size, adapted_to)
-        x_hat = reconstruct(self.bundle, latents, height, width)
+        with holding(y):
+            x_hat = reconstruct(self.bundle, latents, height, width)
         values, scales, means = (
             {name: tensor[0].cpu() for name, tensor in of_kind.items()}
             for of_kind in (recorder.values, recorder.scales, recorder.means)

@@ -23,7 +23,7 @@ from codec.files.bundle import in_floats, load_bundle
 from codec.files.coding import Encoded, decode_latents, encode, estimated_bits, reconstruct
 from codec.files.devices import chosen_device, device_name, on_device
 from codec.files.loaded import CPU, Bundle
-from codec.files.memory import allowed_memory
+from codec.files.memory import allowed_memory, holding
 from codec.machine import give_back_freed_memory
 from codec.metrics.distribution import PatchFeatures
 from codec.metrics.quality import finite, ms_ssim_db, psnr
@@ -189,8 +189,9 @@ def _measure(
     times.append(time.perf_counter())
     data = path.read_bytes()
     times.append(time.perf_counter())
-    latents, height, width = decode_latents(decoder, data)
-    decoded = reconstruct(decoder, latents, height, width)
+    with holding(encoded.y):
+        latents, height, width = decode_latents(decoder, data)
+        decoded = reconstruct(decoder, latents, height, width)
     times.append(time.perf_counter())
     coding, writing, reading, decoding = (after - before for before, after in zip(times, times[1:], strict=False))
     analysis, synthesis = (clock.take() for clock in clocks)

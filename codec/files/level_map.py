@@ -14,7 +14,7 @@ from torch import Tensor
 from codec.files.loaded import Bundle
 from codec.types import UserError
 
-GREYS = 4  # above black that a file tells apart, so that soft edges cost little: 76 bytes for an ellipse on Kodak, of 16 greys 109
+GREYS = 4  # above black that a file tells apart: soft edges then cost 76 bytes for an ellipse on Kodak, of 16 greys 109
 OFFSET, MOST = 25, 100  # of quality that white gets more, and may get
 BAND = 64  # rows of places that are averaged together: in floats a map is four times as large
 WBITS = -15  # DEFLATE without anything around it

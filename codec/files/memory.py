@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +23,7 @@ from codec.types import UserError
 
 if TYPE_CHECKING:
     from codec.files.loaded import Bundle  # which keeps what it needs
+    from codec.models import Codec
 
 ENOUGH = 4096  # bytes for each pixel, which no codec here takes
 PROBE = 1024, 64  # height and width of the picture from which the needs of others are told: with many strips of its latent
@@ -27,6 +31,18 @@ PIXELS = 3  # bytes for each pixel of a picture
 PILLOW = 8  # bytes for each while it is read or written, of which Pillow's picture has 4
 LIBRARIES = 2**27  # bytes that they take when networks compute for the first time
 SHARE_OF_FREE = 0.75
+
+_held: ContextVar[int] = ContextVar("held", default=0)
+
+
+@contextmanager
+def holding(y: torch.Tensor) -> Iterator[None]:
+    """Within, pictures are decoded while their user still has what the analysis gave: that counts, too."""
+    token = _held.set(_held.get() + y.nbytes)
+    try:
+        yield
+    finally:
+        _held.reset(token)
 
 
 class Memory(NamedTuple):
@@ -98,7 +114,7 @@ def free_memory(device: torch.device) -> int | None:
 
 
 class Needs(NamedTuple):
-    """What coding takes there and back.
+    """What coding takes there or back, whichever takes more.
 
     kept: bytes for each pixel of what lies between the networks. networks: what works in strips, and the batch and size of the
     map that it gets for a picture of PROBE.
@@ -125,22 +141,29 @@ class Needs(NamedTuple):
 def needs_of(bundle: Bundle) -> Needs:
     """The needs of a codec; a small picture is coded."""
     with calls() as networks, allowing(sys.float_info.max):
-        _there_and_back(bundle)
+        _back(bundle, _there(bundle))
     with counted() as taken:
-        _there_and_back(bundle)
+        _back(bundle, _there(bundle))
     return Needs(taken.kept / math.prod(PROBE), networks)
 
 
-def _there_and_back(bundle: Bundle) -> None:
-    model, size = bundle.model, bundle.model.latent_size(*PROBE)
-    level = model.middle_level
-    levels = None if level is None else torch.full(size, level)  # a map of them, since that takes most
+def _there(bundle: Bundle) -> list[bytes]:
+    model = bundle.model
     y = bundle.analysis(torch.zeros(1, 3, *PROBE, dtype=torch.uint8, device=bundle.device)).to(bundle.pass_device)
     writer = StreamWriter(bundle.tables, bundle.scale_bounds)
-    latents = model.code_latents(model.at_levels(writer, levels), y, size, model.grid)
-    bundle.pictures(latents)
-    reader = StreamReader([payload.content for payload in writer.finish()], bundle.tables, bundle.scale_bounds)
-    bundle.pictures(model.read(reader, *PROBE, model.grid, levels))
+    model.code_latents(model.at_levels(writer, _probed_levels(model)), y, model.latent_size(*PROBE), model.grid)
+    return [payload.content for payload in writer.finish()]
+
+
+def _back(bundle: Bundle, contents: list[bytes]) -> None:
+    reader = StreamReader(contents, bundle.tables, bundle.scale_bounds)
+    bundle.pictures(bundle.model.read(reader, *PROBE, bundle.model.grid, _probed_levels(bundle.model)))
+
+
+def _probed_levels(model: Codec) -> torch.Tensor | None:
+    """A map of levels where the codec has several, since that takes most."""
+    level = model.middle_level
+    return None if level is None else torch.full(model.latent_size(*PROBE), level)
 
 
 def memory_for_networks(bundle: Bundle, height: int, width: int, batch: int = 1) -> float:
@@ -151,13 +174,14 @@ def memory_for_networks(bundle: Bundle, height: int, width: int, batch: int = 1)
     memory = bundle.memory or allowed_memory(None, bundle.device)
     if memory is None:
         return math.inf
-    pixels, left = batch * padded_pixels(bundle.model, height, width), memory.limit - memory.taken
+    pixels, taken = batch * padded_pixels(bundle.model, height, width), memory.taken + _held.get()
+    left = memory.limit - taken
     if left >= ENOUGH * pixels:
         return math.inf
     high, wide = (side * bundle.model.latent_stride for side in bundle.model.latent_size(height, width))
     least = bundle.needs.least(batch, high, wide)
     if least > left:
-        size, takes = f"a picture of {width}x{height}", least + memory.taken if memory.asked else least
+        size, takes = f"a picture of {width}x{height}", least + taken if memory.asked else least
         allowed = f"{memory.limit / 2**30:.1f} GiB are allowed" if memory.asked else f"{left / 2**30:.1f} GiB are free"
         mend = f"say --max-memory {math.ceil(takes / 2**20)}M, or cut" if memory.asked else "cut"
         raise UserError(

@@ -13,6 +13,7 @@ from torch import Tensor
 from codec.files.coding import Analysed, Encoded, analysed, begin_coding, begin_encoding, levels_of, reconstruct
 from codec.files.container import read_container
 from codec.files.loaded import Bundle
+from codec.files.memory import holding
 from codec.layers.regions import Grid
 from codec.types import UserError
 
@@ -107,7 +108,8 @@ def _found(bundle: Bundle, picture: Analysed, image: Tensor, wanted: Wanted) -> 
     assert wanted.psnr is not None
 
     def error(encoded: Encoded) -> float:
-        decoded = reconstruct(bundle, encoded.latents, picture.height, picture.width)
+        with holding(picture.y):
+            decoded = reconstruct(bundle, encoded.latents, picture.height, picture.width)
         rows = zip(decoded.split(BAND, dim=1), image.to(decoded).split(BAND, dim=1), strict=True)
         return sum(float((a.float() - b.float()).square().sum(dtype=torch.float64)) for a, b in rows) / decoded.numel()
 

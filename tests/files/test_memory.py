@@ -1,5 +1,6 @@
 """Pictures of any size: the same files in the memory that is allowed, and a refusal before any is taken."""
 
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,7 +15,7 @@ from codec.files.bundle import load_bundle
 from codec.files.coding import decode_latents, encode, reconstruct
 from codec.files.container import read_container
 from codec.files.loaded import CPU
-from codec.files.memory import Memory, allowed_memory, memory_for_networks
+from codec.files.memory import Memory, allowed_memory, holding, memory_for_networks
 from codec.layers.strips import Strips
 from codec.types import UserError, read_size
 
@@ -100,6 +101,18 @@ def test_what_is_allowed_is_told_in_what_the_user_may_say(bundles):
     limited = replace(bundles["mean_scale"], memory=Memory(2**21, 2**20, asked=True))
     with pytest.raises(UserError, match=r"a picture of 1000x1000 takes .* at least, and .* allowed; say --max-memory \d+M"):
         memory_for_networks(limited, 1000, 1000)
+
+
+def test_what_the_analysis_gave_counts_where_its_user_keeps_it_while_pictures_are_decoded(bundles):
+    bundle = bundles["segpic"]
+    least = math.ceil(bundle.needs.least(1, 1024, 1024))
+    enough = replace(bundle, memory=Memory(least, 0, asked=True))
+    y = torch.empty(1, 8, 256, 256)
+    memory_for_networks(enough, 1024, 1024)
+    with holding(y), pytest.raises(UserError, match="at least"):
+        memory_for_networks(enough, 1024, 1024)
+    with holding(y):
+        memory_for_networks(replace(bundle, memory=Memory(least + y.nbytes, 0, asked=True)), 1024, 1024)
 
 
 def test_what_a_process_has_already_counts():
