@@ -23,7 +23,7 @@ function logTicks(low, high) {
 const tickText = (value, digits) => digits === null ? String(Number(value.toPrecision(3))) : number(Math.abs(value) < 1e-12 ? 0 : value, digits);
 
 // series: [{name, style, kind, points: [{x, y, hollow, note}], markers, line, end}]; asked: {x, y: {label, low, high, log, up}}.
-// note: words beside a point. end: words at the right end of a line, left out where they would lie on others.
+// note: words above a point. end: words where a line ends at the right, left out where they would lie on others.
 function drawChart(place, series, asked) {
   const width = place.clientWidth, height = place.clientHeight;
   if (!width || !height) return;
@@ -77,7 +77,7 @@ function drawChart(place, series, asked) {
     });
     body.append(group);
     const [px, py] = at.at(-1) ?? [];
-    if (one.end && ends.every((other) => Math.abs(other - py) > 13)) {
+    if (one.end && px > right - 40 && ends.every((other) => Math.abs(other - py) > 13)) {
       ends.push(py);
       root.append(svg("text", { class: "at-end", x: px + 8, y: py + 4 }, one.end));
     }
