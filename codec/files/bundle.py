@@ -62,11 +62,6 @@ def _make_exact(model: Codec) -> None:
         make_exact(network)
 
 
-def is_gain(name: str) -> bool:
-    """Whether a parameter of that name is of a codec's levels."""
-    return name.startswith("levels.")
-
-
 def check_value(model: Codec) -> int:
     """The CRC-32 of what the exact networks of `model` give for symbols that are always the same, where they are."""
     coder = CheckCoder()
@@ -92,7 +87,7 @@ def save_bundle(
     density_names = {f"{key}." for key, module in model.named_modules() if module in [d for _, d in model.densities()]}
     if half:
         for name in weights:
-            if not name.startswith(tuple(density_names)) and not is_gain(name):
+            if not name.startswith((*density_names, "levels.")):
                 weights[name] = weights[name].half()
     _check_finite(weights, f"no bundle at {path}")
     codec.load_state_dict({k: v.float() for k, v in weights.items()}, strict=False)
@@ -281,22 +276,19 @@ def load_weights(model: Codec, path: Path) -> dict[str, Any]:
     """Fill `model`, which is fresh, with the weights of the bundle at `path`, of the same model and at most its widths.
 
     Where the model has several rates and the bundle one, gains stay what they are. Returns the arguments of the bundle's codec.
-    Raises UserError for any other model.
     """
     parts = _read(path)
-    core = parts.sealed.core
-    gains = {name: parameter.detach() for name, parameter in model.named_parameters() if is_gain(name)}
-    kept = {} if "levels" in core["arguments"] else gains
-    arguments = core["arguments"] | ({"levels": model.arguments["levels"]} if kept else {})
-    weights = parts.weights | kept
-    if core["model"] == model_name(model) and arguments != model.arguments and is_wider(model, arguments):
-        weights, arguments = widened(model, weights), model.arguments
-    if core["model"] != model_name(model) or arguments != model.arguments:
+    core, weights, arguments = parts.sealed.core, parts.weights, parts.sealed.core["arguments"]
+    if model.levels is not None and "levels" not in arguments:
+        arguments = arguments | {"levels": model.levels.count}
+        weights = weights | {name: gains.detach() for name, gains in model.levels.named_parameters("levels")}
+    same = core["model"] == model_name(model)
+    if not same or (arguments != model.arguments and not is_wider(model, arguments)):
         raise UserError(
             f"init_from={path} holds {shown(core['model'])} {shown(core['arguments'])}; expected {model_name(model)} "
             f"{model.arguments}, or narrower where it has four stages; set the same model, or another init_from"
         )
-    _set_weights(model, weights, path)
+    _set_weights(model, weights if arguments == model.arguments else widened(model, weights), path)
     return core["arguments"]
 
 
