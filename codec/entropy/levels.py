@@ -51,6 +51,17 @@ class Levels(nn.Module):
         first, last = (0.5 * math.log(lmbda / reference) for lmbda in (lmbdas[0], lmbdas[-1]))
         self.log_gains.copy_(torch.linspace(first, last, len(self.log_gains))[:, None])
 
+    @torch.no_grad()
+    def move(self, before: Sequence[float], after: Sequence[float]) -> None:
+        """Keep the gains of each lambda where levels had others before; beyond their ends they go on as in `start`."""
+        anchors = len(self.log_gains)
+        first, last, new_first, new_last = (math.log(lmbda) for lmbda in (before[0], before[-1], after[0], after[-1]))
+        places = (torch.linspace(new_first, new_last, anchors) - first) * ((anchors - 1) / (last - first))
+        inside = places.clamp(0, anchors - 1)
+        below = inside.long().clamp(max=anchors - 2)
+        logs = torch.lerp(self.log_gains[below], self.log_gains[below + 1], (inside - below)[:, None])
+        self.log_gains.copy_(logs + 0.5 * (places - inside)[:, None] * (last - first) / (anchors - 1))
+
     def spread(self, number: int) -> list[int]:
         """So many levels from the lowest to the highest, spread evenly; all where there are no more."""
         number = min(number, self.count)

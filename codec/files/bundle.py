@@ -9,6 +9,7 @@ Bundles come from anywhere. codec/files/sealed.py tells a damaged one; what an i
 is built of it, in memory and time that the file accounts for.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -164,6 +165,7 @@ def _are_facts(facts: dict[str, Any]) -> bool:
         and isinstance(model.get("lmbda"), float | int)
         and type(lmbdas) is list
         and all(isinstance(lmbda, float | int) for lmbda in lmbdas)
+        and (not lmbdas or 0 < lmbdas[0] < lmbdas[-1] < math.inf)
     )
 
 

@@ -76,13 +76,17 @@ def start_levels(codec: Codec, loss: Loss, reference: float) -> None:
 def start_from(codec: Codec, bundle: Path, loss: Loss) -> str:
     """Fill `codec` with the weights of a bundle of the same model; a line on what was loaded.
 
-    A codec of several rates may start from a bundle of one, whose lambda then has gain 1, and a codec of Ballé's four stages
-    from a narrower one (codec/models/wider.py). Raises UserError where model, widths or tensors do not fit.
+    A codec of several rates may start from a bundle of one, whose lambda then has gain 1, or of as many at other lambdas; a
+    codec of Ballé's four stages from a narrower one (codec/models/wider.py).
+    Raises UserError where model, widths or tensors do not fit.
     """
-    model = bundle_facts(bundle).get("config", {}).get("model")
+    facts = bundle_facts(bundle)
+    model, lmbdas = facts.get("config", {}).get("model"), facts.get("lmbda_by_level", [])
     if model is not None and model["lmbda"] > 0:  # which a bundle of somebody else's may say or not
         start_levels(codec, loss, model["lmbda"])
     before = load_weights(codec, bundle)
+    if codec.levels is not None and loss.levels is not None and lmbdas not in ([], loss.levels.lmbdas):
+        codec.levels.move(lmbdas, loss.levels.lmbdas)
     counts: Counter[str] = Counter()
     for name, parameter in codec.named_parameters():
         counts[name.split(".")[0]] += parameter.numel()

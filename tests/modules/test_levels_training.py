@@ -1,8 +1,9 @@
 """Training of several rates at once: levels are a function of seed, step and place, and gains learn."""
 
+import numpy
 import pytest
 import torch
-from conftest import live_codec, picture
+from conftest import live_codec, live_levels, picture
 from tiny_training import equal, fit, flat
 
 from codec.entropy.noise import numbers_by_place, uniform_noise
@@ -87,13 +88,28 @@ def test_it_starts_from_a_codec_of_one_rate_whose_lambda_has_gain_1(tmp_path):
     torch.testing.assert_close(codec.levels.of(torch.arange(6))[0], expected)
     assert codec.g_a[0].weight.equal(single.g_a[0].weight)
     with pytest.raises(UserError, match="set the same model"):
-        start_from(build_model("mean_scale", N=8, M=16, levels=6), tmp_path / "b.safetensors", loss)
+        start_from(build_model("mean_scale", N=8, M=10, levels=6), tmp_path / "b.safetensors", loss)
     save_bundle(tmp_path / "l.safetensors", codec, {"config": config, "lmbda_by_level": LADDER.lmbdas}, half=False)
     again = build_model("mean_scale", N=8, M=12, levels=6)
     start_from(again, tmp_path / "l.safetensors", loss)
     assert again.levels.log_gains.equal(codec.levels.log_gains)
     with pytest.raises(UserError, match="set the same model"):
         start_from(live_codec("mean_scale"), tmp_path / "l.safetensors", RateDistortion(mse_255, 0.01))
+
+
+@pytest.mark.parametrize("ends", [(0.004, 0.02), (0.0005, 0.3), (0.01, 0.3)], ids=["within", "around", "across"])
+def test_of_a_codec_with_other_levels_it_keeps_the_gains_of_each_lambda(tmp_path, ends):
+    before = live_levels("mean_scale", 6)
+    save_bundle(tmp_path / "b", before, {"lmbda_by_level": LADDER.lmbdas}, half=False)
+    codec, ladder = build_model("mean_scale", N=8, M=12, levels=6), Ladder(6, *ends)
+    start_from(codec, tmp_path / "b", RateDistortion(mse_255, 0.01, levels=ladder))
+    old, new = (numpy.log(model.levels.of(torch.arange(6))[0].detach().numpy()) for model in (before, codec))
+    at = numpy.log(LADDER.lmbdas)
+    for lmbda, gains in zip(ladder.lmbdas, new, strict=True):
+        for channel, gain in enumerate(gains):
+            nearest = numpy.clip(numpy.log(lmbda), at[0], at[-1])
+            expected = numpy.interp(nearest, at, old[:, channel]) + 0.5 * (numpy.log(lmbda) - nearest)
+            assert gain == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_loss_that_knows_of_no_levels_is_one_line():
