@@ -29,7 +29,7 @@ ENOUGH = 4096  # bytes for each pixel, which no codec here takes
 PROBE = 1024, 64  # height and width of the picture from which the needs of others are told: with many strips of its latent
 PIXELS = 3  # bytes for each pixel of a picture
 PILLOW = 8  # bytes for each while it is read or written, of which Pillow's picture has 4
-LIBRARIES = 2**27  # bytes that they take when networks compute for the first time
+LIBRARIES = 3 * 2**26  # bytes that they take when networks compute for the first time: WACNN at 16 MP took 128 MiB and 24 more
 SHARE_OF_FREE = 0.75
 
 _held: ContextVar[int] = ContextVar("held", default=0)
