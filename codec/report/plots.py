@@ -35,12 +35,13 @@ def write_rd_plot(learned: Sequence[Results], classical: Sequence[Results], path
     figure, axes = plt.subplots(figsize=(7.2, 5), dpi=150, layout="constrained")
     for other in filter(Results.curve, classical):  # a lossless one has none
         axes.plot(*np.array(other.curve()).T, "-", marker=".", linewidth=1.2, alpha=0.8, label=other.name)
-    for name, curve in published_curves(learned[0].dataset).items():
-        axes.plot(*np.array(curve).T, "--", linewidth=1, alpha=0.8, label=f"{name}, published")
+    for name, published in published_curves(learned[0].dataset).items():
+        axes.plot(*np.array(published).T, "--", linewidth=1, alpha=0.8, label=f"{name}, published")
     _draw_learned(axes, learned)
     shipped = _shipped_results(learned[0].dataset)
     if shipped is not None:
-        axes.plot(*zip(*shipped.curve(), strict=True), "*", color="crimson", markersize=15, label="the shipped codec", zorder=6)
+        curve = np.array(shipped.curve()).T
+        axes.plot(*curve, "-*", color="crimson", linewidth=1, markersize=9, label="the shipped codec", zorder=6)
     points = [point for result in (*learned, *([] if shipped is None else [shipped])) for point in result.curve()]
     axes.set_xlim(0, max(1.2, 1.3 * max((bpp for bpp, _ in points), default=0)))
     curves = [result.curve() for result in (*classical, *learned)]

@@ -178,7 +178,7 @@ def test_symbols_beyond_their_scales_are_escapes_and_set_estimate_and_files_apar
 
 @pytest.mark.slow
 def test_the_shipped_codec_is_silent(tmp_path):
-    assert of_results(evaluate(SHIPPED, photographs(), tmp_path)) == []
+    assert of_results(evaluate(SHIPPED, photographs(), tmp_path, levels=3)) == []
 
 
 def test_results_of_another_kind_say_nothing(healthy):

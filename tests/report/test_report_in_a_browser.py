@@ -146,7 +146,7 @@ def test_savings_against_any_anchor(at):
     (row,) = [row for row in every(at, "#bd tbody tr") if row.text.startswith("plain")]
     assert "+" in row.text
     (refused,) = [row for row in every(at, "#bd tbody tr") if row.text.startswith("measured")]
-    assert "1 point; expected at least 4" in refused.text
+    assert "2 points; expected at least 4" in refused.text
     assert "5 pictures" in find(at, "#bd-note").text and "not seeds" in find(at, "#bd-note").text
 
 
@@ -230,7 +230,7 @@ def test_runs_say_their_commands_and_how_they_differ(at):
 def test_what_codecs_cost_is_told(at):
     rows = {row.text.split()[0]: row.text for row in every(at, "#cost-table tbody tr")}
     assert "parameters" in find(at, "#cost-table thead").text and "entropy" in find(at, "#cost-table thead").text
-    assert "1.76 M 12.8 12.5" in rows["measured"] and "MiB" in rows["measured"] and rows["JPEG"].endswith("–")
+    assert "3.75 M 21.7 21.1" in rows["measured"] and "MiB" in rows["measured"] and rows["JPEG"].endswith("–")
 
 
 @pytest.mark.parametrize("width", [390, 820, 1440])
