@@ -173,11 +173,11 @@ def peak_of(*words):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system tells no peak")
 def test_a_command_takes_what_it_may_and_writes_what_it_writes_with_more(tmp_path):
-    """By the peak that the system saw, of a picture for which the whole takes twice as much beside the imports."""
+    """By the peak that the system saw, of a picture that takes much more as a whole."""
     small, large = tmp_path / "small.png", tmp_path / "large.png"
     for path, side in ((small, 64), (large, 2048)):
         Image.fromarray(picture(side, side).permute(1, 2, 0).numpy()).save(path, compress_level=1)
-    allowed = peak_of("compress", small, tmp_path / "small.lic") + 2**28
+    allowed = peak_of("compress", small, tmp_path / "small.lic") + 3 * 2**27
     whole, strips = tmp_path / "whole.lic", tmp_path / "strips.lic"
     assert peak_of("compress", large, whole) > allowed
     assert peak_of("compress", large, strips, f"--max-memory={allowed >> 20}M") <= allowed
