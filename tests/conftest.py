@@ -179,6 +179,18 @@ def live_bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: folder / f"{name}.safetensors" for name in ALL_NAMES}
 
 
+@pytest.fixture(scope="session")
+def levelled_bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same with five rates."""
+    from codec.files.bundle import save_bundle
+
+    folder = tmp_path_factory.mktemp("levelled")
+    with one_thread():
+        for name in ALL_NAMES:
+            save_bundle(folder / f"{name}.safetensors", live_levels(name), {}, half=True)
+    return {name: folder / f"{name}.safetensors" for name in ALL_NAMES}
+
+
 @pytest.fixture
 def on_one_thread() -> Iterator[None]:
     """The whole test; see one_thread."""

@@ -53,7 +53,10 @@ class Levels(nn.Module):
 
     @torch.no_grad()
     def move(self, before: Sequence[float], after: Sequence[float]) -> None:
-        """Keep the gains of each lambda where levels had others before; beyond their ends they go on as in `start`."""
+        """Keep the gains of each lambda: levels of the lambdas `before` become levels of the lambdas `after`.
+
+        Each log-spaced, from low to high. Beyond both ends of those before, gains go on as in `start`.
+        """
         anchors = len(self.log_gains)
         first, last, new_first, new_last = (math.log(lmbda) for lmbda in (before[0], before[-1], after[0], after[-1]))
         places = (torch.linspace(new_first, new_last, anchors) - first) * ((anchors - 1) / (last - first))

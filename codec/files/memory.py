@@ -29,7 +29,7 @@ ENOUGH = 4096  # bytes for each pixel, which no codec here takes
 PROBE = 1024, 64  # height and width of the picture from which the needs of others are told: with many strips of its latent
 PIXELS = 3  # bytes for each pixel of a picture
 PILLOW = 8  # bytes for each while it is read or written, of which Pillow's picture has 4
-LIBRARIES = 3 * 2**26  # bytes that they take when networks compute for the first time: WACNN at 16 MP took 128 MiB and 24 more
+LIBRARIES = 3 * 2**26  # bytes that they take when networks first compute: WACNN's 16 MP took 152 MiB
 SHARE_OF_FREE = 0.75
 
 _held: ContextVar[int] = ContextVar("held", default=0)
@@ -37,8 +37,8 @@ _held: ContextVar[int] = ContextVar("held", default=0)
 
 @contextmanager
 def holding(y: torch.Tensor) -> Iterator[None]:
-    """Within, pictures are decoded while their user still has what the analysis gave: that counts, too."""
-    token = _held.set(_held.get() + y.nbytes)
+    """Within, pictures are decoded while their user still has y, what the analysis gave, with all pictures of its batch."""
+    token = _held.set(_held.get() + y.untyped_storage().nbytes())
     try:
         yield
     finally:

@@ -3,7 +3,7 @@
 Chen et al. 2016 ("Net2Net") split filters. Here new ones are fresh, and nothing that was there listens to them yet: the wider
 codec begins with the pictures of the narrower one, and with latents of which it makes nothing.
 
-O, I outputs and inputs of a wide layer; o, i of the narrow one.
+O outputs and I inputs of a layer with kernels of k x k.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ NEW_SCALE = 0.5
 
 
 def is_wider(codec: Codec, arguments: Mapping[str, object]) -> bool:
-    """Whether `codec`, of Ballé's four stages, is one of these arguments but for more filters or latents."""
+    """Whether `codec` is of Ballé's four stages, and one of these arguments but for more filters N or latents M."""
     widths = [(codec.arguments.get(name), arguments.get(name)) for name in ("N", "M")]
     return (
         isinstance(codec, (FactorizedPrior, ScaleHyperprior))
@@ -31,7 +31,10 @@ def is_wider(codec: Codec, arguments: Mapping[str, object]) -> bool:
 
 @torch.no_grad()
 def widened(codec: Codec, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The parameters that `codec`, which is fresh, begins with, given those of a narrower one (is_wider)."""
+    """What `codec`, which is fresh, begins with: its parameters by name.
+
+    weights: those of a narrower codec (is_wider), all of them; gains of levels may be as many as `codec` has.
+    """
     wide = {name: parameter.detach().clone() for name, parameter in codec.named_parameters() if name in weights}
     for name, narrow in weights.items():
         wide[name][tuple(map(slice, narrow.shape))] = narrow

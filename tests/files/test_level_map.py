@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import ALL_NAMES, decode_in_another_process, live_levels, live_model, one_thread, picture
+from conftest import ALL_NAMES, decode_in_another_process, live_model, picture
 from PIL import Image
 
 import codec
@@ -27,16 +27,6 @@ COUNT, SIZE = 5, (50, 70)
 pytestmark = pytest.mark.usefixtures("on_one_thread")
 
 
-@pytest.fixture(scope="module")
-def paths(tmp_path_factory):
-    """A bundle of each model with levels, by name."""
-    folder = tmp_path_factory.mktemp("level_map")
-    with one_thread():
-        for name in ALL_NAMES:
-            save_bundle(folder / f"{name}.safetensors", live_levels(name, COUNT), {}, half=True)
-    return {name: folder / f"{name}.safetensors" for name in ALL_NAMES}
-
-
 def offsets_for(bundle, size=SIZE, most=3, seed=0):
     places = bundle.model.latent_size(*size)
     return torch.randint(most + 1, places, generator=torch.Generator().manual_seed(seed))
@@ -50,8 +40,8 @@ def painted(height, width):
 
 
 @pytest.mark.parametrize("name", ALL_NAMES)
-def test_a_file_with_a_map_decodes_to_what_was_encoded(paths, name):
-    encoder, decoder = load_bundle(paths[name]), load_bundle(paths[name])
+def test_a_file_with_a_map_decodes_to_what_was_encoded(levelled_bundles, name):
+    encoder, decoder = load_bundle(levelled_bundles[name]), load_bundle(levelled_bundles[name])
     encoded = encode(encoder, picture(*SIZE), level=1, offsets=offsets_for(encoder))
     latents, height, width = decode_latents(decoder, encoded.file)
     assert latents.equal(encoded.latents) and (height, width) == SIZE
@@ -66,9 +56,9 @@ def test_a_file_with_a_map_decodes_to_what_was_encoded(paths, name):
 
 
 @pytest.mark.parametrize("name", ["factorized", "mean_scale", "hific", "wacnn"])
-def test_each_place_has_the_symbols_of_its_level(paths, name):
+def test_each_place_has_the_symbols_of_its_level(levelled_bundles, name):
     """Of the first slice, where there are several: what follows sees what came before."""
-    bundle, offsets = load_bundle(paths[name]), offsets_for(load_bundle(paths[name]), most=COUNT - 1)
+    bundle, offsets = load_bundle(levelled_bundles[name]), offsets_for(load_bundle(levelled_bundles[name]), most=COUNT - 1)
     mixed = encode(bundle, picture(*SIZE), level=0, offsets=offsets).latents.y_hat
     channels = mixed.size(1) // (10 if name == "wacnn" else 1)
     if name == "wacnn":
@@ -80,8 +70,8 @@ def test_each_place_has_the_symbols_of_its_level(paths, name):
 
 
 @pytest.mark.parametrize("name", ["mean_scale", "segpic"])
-def test_a_map_of_one_grey_is_the_plain_file(paths, name):
-    bundle = load_bundle(paths[name])
+def test_a_map_of_one_grey_is_the_plain_file(levelled_bundles, name):
+    bundle = load_bundle(levelled_bundles[name])
     for grey, level in ((0, 1), (255, 3)):
         offsets = level_offsets(bundle, torch.full(SIZE, grey, dtype=torch.uint8), 50, SIZE)
         assert encode(bundle, picture(*SIZE), level=1, offsets=offsets).file == encode(bundle, picture(*SIZE), level=level).file
@@ -90,9 +80,9 @@ def test_a_map_of_one_grey_is_the_plain_file(paths, name):
 
 
 @pytest.mark.parametrize("name", ["mean_scale", "factorized"])
-def test_a_map_of_equal_levels_has_the_symbols_of_the_plain_file(paths, name):
+def test_a_map_of_equal_levels_has_the_symbols_of_the_plain_file(levelled_bundles, name):
     """The codec's own arithmetic of maps, which writes none where they are equal."""
-    bundle = load_bundle(paths[name])
+    bundle = load_bundle(levelled_bundles[name])
     plain = encode(bundle, picture(*SIZE), level=3)
     file = read_container(plain.file)
     places = bundle.model.latent_size(*SIZE)
@@ -100,8 +90,8 @@ def test_a_map_of_equal_levels_has_the_symbols_of_the_plain_file(paths, name):
     assert decode_latents(bundle, forged)[0].equal(plain.latents)
 
 
-def test_white_is_better_and_the_rest_as_asked(paths):
-    bundle, size = load_bundle(paths["mean_scale"]), (200, 300)
+def test_white_is_better_and_the_rest_as_asked(levelled_bundles):
+    bundle, size = load_bundle(levelled_bundles["mean_scale"]), (200, 300)
     offsets = level_offsets(bundle, painted(*size), 50, size)
     assert offsets.shape == (16, 20) and offsets.max() == 2 and offsets[0].max() == offsets[:, 0].max() == 0
     assert offsets[4:8, 6:13].eq(2).all()
@@ -110,8 +100,8 @@ def test_white_is_better_and_the_rest_as_asked(paths):
     assert level_offsets(bundle, painted(*size), 100, size).max() == COUNT - 1
 
 
-def test_a_map_is_padded_as_its_picture_is(paths):
-    bundle = load_bundle(paths["mean_scale"])
+def test_a_map_is_padded_as_its_picture_is(levelled_bundles):
+    bundle = load_bundle(levelled_bundles["mean_scale"])
     quality_map = torch.zeros(70, 20, dtype=torch.uint8)
     quality_map[64:] = 255
     offsets = level_offsets(bundle, quality_map, 100, (70, 20))
@@ -122,8 +112,8 @@ def test_a_map_is_padded_as_its_picture_is(paths):
     assert offsets[:192].eq(0).all() and offsets[192:].eq(2).all()  # three rows of the five in its square
 
 
-def test_pictures_of_a_batch_share_a_map(paths):
-    bundle = load_bundle(paths["wacnn"])
+def test_pictures_of_a_batch_share_a_map(levelled_bundles):
+    bundle = load_bundle(levelled_bundles["wacnn"])
     images = torch.stack([picture(*SIZE, seed) for seed in range(2)])
     offsets = offsets_for(bundle)
     together = begin_encoding(bundle, images, None, 0, offsets)()
@@ -136,8 +126,8 @@ def test_pictures_of_a_batch_share_a_map(paths):
 
 
 @pytest.mark.parametrize("name", ["mean_scale", "factorized", "wacnn"])
-def test_other_processes_and_strips_read_the_same(paths, name, tmp_path):
-    bundle, size = load_bundle(paths[name]), (300, 70)
+def test_other_processes_and_strips_read_the_same(levelled_bundles, name, tmp_path):
+    bundle, size = load_bundle(levelled_bundles[name]), (300, 70)
     high, wide = (side * bundle.model.latent_stride for side in bundle.model.latent_size(*size))
     small = replace(bundle, memory=Memory(bundle.needs.least(1, high, wide), 0, asked=True))
     encoded = encode(bundle, picture(*size), level=1, offsets=offsets_for(bundle, size))
@@ -145,14 +135,14 @@ def test_other_processes_and_strips_read_the_same(paths, name, tmp_path):
     in_strips = encode(small, picture(*size), level=1, offsets=offsets_for(bundle, size))
     assert decode_latents(bundle, in_strips.file)[0].equal(in_strips.latents)
     (tmp_path / name).mkdir()
-    (tmp_path / f"{name}.safetensors").write_bytes(paths[name].read_bytes())
+    (tmp_path / f"{name}.safetensors").write_bytes(levelled_bundles[name].read_bytes())
     (tmp_path / name / "a.lic").write_bytes(encoded.file)
     decode_in_another_process(tmp_path, [name], ONEDNN_MAX_CPU_ISA="SSE41", ATEN_CPU_CAPABILITY="default")
     assert torch.load(tmp_path / name / "a.decoded", weights_only=True)[0].equal(encoded.latents.y_hat)
 
 
-def test_within_a_size_the_map_is_held(paths):
-    bundle, image = load_bundle(paths["mean_scale"]), picture(90, 120)
+def test_within_a_size_the_map_is_held(levelled_bundles):
+    bundle, image = load_bundle(levelled_bundles["mean_scale"]), picture(90, 120)
     offsets = level_offsets(bundle, painted(90, 120), 30, (90, 120))
     files = [encode(bundle, image, level=level, offsets=offsets).file for level in range(COUNT)]
     sizes = [len(file) for file in files]
@@ -166,8 +156,8 @@ def test_within_a_size_the_map_is_held(paths):
     assert psnr(decode(bundle, encode_wanted(bundle, image, None, Wanted(psnr=asked), offsets).file), image) >= asked
 
 
-def test_in_python(paths):
-    ours, image, roi = PictureCodec(load_bundle(paths["mean_scale"])), picture(90, 120), painted(90, 120)
+def test_in_python(levelled_bundles):
+    ours, image, roi = PictureCodec(load_bundle(levelled_bundles["mean_scale"])), picture(90, 120), painted(90, 120)
     expected = ours.compress(image, quality=25, roi=roi)
     assert read_container(expected).level_map is not None
     for same in (roi.numpy(), roi.numpy() > 0, roi > 0, Image.fromarray(roi.numpy()), Image.fromarray(roi.numpy() > 0)):
@@ -204,9 +194,9 @@ def test_offsets_come_back(most):
         assert unpacked(packed(offsets), size, most).equal(offsets)
 
 
-def test_a_map_that_is_none_is_one_line(paths):
+def test_a_map_that_is_none_is_one_line(levelled_bundles):
     """Of another size, of levels that are not there, cut, longer, noise; and none takes memory of its own choosing."""
-    bundle = load_bundle(paths["mean_scale"])
+    bundle = load_bundle(levelled_bundles["mean_scale"])
     encoded = encode(bundle, picture(*SIZE), level=1, offsets=offsets_for(bundle))
     file, places = read_container(encoded.file), bundle.model.latent_size(*SIZE)
     bomb = zlib.compressobj(9, wbits=-15)

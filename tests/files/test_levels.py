@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from conftest import ALL_NAMES, decode_in_another_process, live_levels, live_model, one_thread, picture
+from conftest import ALL_NAMES, decode_in_another_process, live_levels, live_model, picture
 
 from codec.entropy.coder import RateEstimator
 from codec.files.bundle import bundle_facts, in_floats, load_bundle, load_weights, save_bundle
@@ -20,19 +20,9 @@ COUNT, SIZE = 5, (50, 70)
 pytestmark = pytest.mark.usefixtures("on_one_thread")
 
 
-@pytest.fixture(scope="module")
-def paths(tmp_path_factory):
-    """A bundle of each model with levels, by name."""
-    folder = tmp_path_factory.mktemp("levels")
-    with one_thread():
-        for name in ALL_NAMES:
-            save_bundle(folder / f"{name}.safetensors", live_levels(name, COUNT), {}, half=True)
-    return {name: folder / f"{name}.safetensors" for name in ALL_NAMES}
-
-
 @pytest.mark.parametrize("name", ALL_NAMES)
-def test_every_level_decodes_to_what_was_encoded(paths, name):
-    encoder, decoder = load_bundle(paths[name]), load_bundle(paths[name])
+def test_every_level_decodes_to_what_was_encoded(levelled_bundles, name):
+    encoder, decoder = load_bundle(levelled_bundles[name]), load_bundle(levelled_bundles[name])
     encoded = [encode(encoder, picture(*SIZE), level=level) for level in range(COUNT)]
     for level, one in enumerate(encoded):
         latents, height, width = decode_latents(decoder, one.file)
@@ -47,9 +37,9 @@ def test_every_level_decodes_to_what_was_encoded(paths, name):
 
 
 @pytest.mark.parametrize("name", ALL_NAMES)
-def test_the_estimate_is_of_the_same_symbols(paths, name):
+def test_the_estimate_is_of_the_same_symbols(levelled_bundles, name):
     """Likelihoods of training and tables of coding, at the same gains."""
-    bundle = load_bundle(paths[name])
+    bundle = load_bundle(levelled_bundles[name])
     if name == "factorized":  # whose tables hold all but 1e-9, and scales that fit nothing do not
         for level in (0, COUNT - 1):
             encoded = encode(bundle, picture(96, 96), level=level)
@@ -77,10 +67,10 @@ def test_pictures_of_a_batch_have_levels_of_their_own(name):
 
 
 @pytest.mark.parametrize("name", ["mean_scale", "factorized", "wacnn"])
-def test_other_processes_and_instructions_read_the_same(paths, name, tmp_path):
-    bundle = load_bundle(paths[name])
+def test_other_processes_and_instructions_read_the_same(levelled_bundles, name, tmp_path):
+    bundle = load_bundle(levelled_bundles[name])
     (tmp_path / name).mkdir()
-    (tmp_path / f"{name}.safetensors").write_bytes(paths[name].read_bytes())
+    (tmp_path / f"{name}.safetensors").write_bytes(levelled_bundles[name].read_bytes())
     expected = [encode(bundle, picture(*SIZE), level=level) for level in (0, COUNT - 1)]
     for number, encoded in enumerate(expected):
         (tmp_path / name / f"{number}.lic").write_bytes(encoded.file)
@@ -90,12 +80,12 @@ def test_other_processes_and_instructions_read_the_same(paths, name, tmp_path):
         assert y_hat.equal(encoded.latents.y_hat)
 
 
-def test_gains_and_steps_are_integers_of_the_grid(paths):
-    tensors = unseal(paths["mean_scale"]).tensors
+def test_gains_and_steps_are_integers_of_the_grid(levelled_bundles):
+    tensors = unseal(levelled_bundles["mean_scale"]).tensors
     gains, steps = tensors["levels.gains"], tensors["levels.steps"]
     assert gains.dtype == steps.dtype == torch.int32 and gains.shape == steps.shape == (COUNT, 12)
     torch.testing.assert_close(gains * UNIT * steps * UNIT, torch.ones(COUNT, 12), atol=1e-3, rtol=0)
-    held = load_bundle(paths["mean_scale"]).model.levels.of(torch.arange(COUNT))
+    held = load_bundle(levelled_bundles["mean_scale"]).model.levels.of(torch.arange(COUNT))
     assert held[0].equal(gains.float() * UNIT) and held[1].equal(steps.float() * UNIT)
     floats = live_levels("mean_scale", COUNT).levels.of(torch.arange(COUNT))
     torch.testing.assert_close(held, floats, atol=UNIT, rtol=1e-3)
@@ -121,8 +111,8 @@ def test_a_gain_of_one_is_the_codec_without_levels(name, tmp_path):
     assert read_container(ours.file).level == 0
 
 
-def test_files_of_unlike_levels_are_no_batch(paths):
-    bundle = load_bundle(paths["mean_scale"])
+def test_files_of_unlike_levels_are_no_batch(levelled_bundles):
+    bundle = load_bundle(levelled_bundles["mean_scale"])
     files = [encode(bundle, picture(*SIZE), level=level).file for level in (1, 2)]
     assert read_container(files[0]).shape != read_container(files[1]).shape
     latents, *_ = decode_batch(bundle, [files[0], files[0]])
@@ -130,8 +120,8 @@ def test_files_of_unlike_levels_are_no_batch(paths):
 
 
 @pytest.mark.parametrize("level", [COUNT, 255])
-def test_a_level_that_the_codec_does_not_have_is_one_line(paths, live_bundles, level):
-    bundle = load_bundle(paths["mean_scale"])
+def test_a_level_that_the_codec_does_not_have_is_one_line(levelled_bundles, live_bundles, level):
+    bundle = load_bundle(levelled_bundles["mean_scale"])
     file = read_container(encode(bundle, picture(8, 9)).file)
     forged = write_container(bundle.fingerprint, 8, 9, file.payload, file.symbols_crc, level=level)
     with pytest.raises(UserError, match=f"level {level}, its codec 5 from 0"):
@@ -158,18 +148,18 @@ def changed(path, target, tensors=None, **arguments):
     return target
 
 
-def test_gains_that_are_none_are_one_line(paths, tmp_path):
-    tensors = unseal(paths["factorized"]).tensors
+def test_gains_that_are_none_are_one_line(levelled_bundles, tmp_path):
+    tensors = unseal(levelled_bundles["factorized"]).tensors
     gains = tensors["levels.gains"]
     for wrong in (gains * 0, gains * 0 - 1, gains * 0 + 2**24 + 1, gains[:-1].clone(), gains.flatten()):
         with pytest.raises(UserError, match="is damaged .*gains of levels that are none") as raised:
-            load_bundle(changed(paths["factorized"], tmp_path / "b", {"levels.gains": wrong}))
+            load_bundle(changed(levelled_bundles["factorized"], tmp_path / "b", {"levels.gains": wrong}))
         assert "\n" not in str(raised.value)
     with pytest.raises(UserError, match="'levels.more' is nothing that is written"):
-        load_bundle(changed(paths["factorized"], tmp_path / "b", {"levels.more": gains}))
+        load_bundle(changed(levelled_bundles["factorized"], tmp_path / "b", {"levels.more": gains}))
     for wrong in ({"levels": 6}, {"levels": 1}, {"levels": 300}, {"levels": True}, {"levels": "5"}, {"levels": None}):
         with pytest.raises(UserError, match=r"damaged|does not fit"):
-            load_bundle(changed(paths["factorized"], tmp_path / "b", None, **wrong))
+            load_bundle(changed(levelled_bundles["factorized"], tmp_path / "b", None, **wrong))
 
 
 @pytest.mark.parametrize("count, words", [(1, "expected 2 to 256"), (257, "expected 2 to 256"), (True, "a whole number")])
@@ -192,10 +182,15 @@ def test_a_gain_beyond_the_grid_is_not_written(tmp_path):
         save_bundle(tmp_path / "b", model, {}, half=True)
 
 
-def test_weights_of_a_bundle_with_levels_come_back(paths):
+def test_weights_of_a_bundle_with_levels_come_back(levelled_bundles):
     model = build_model("mean_scale", N=8, M=12, levels=COUNT)
-    load_weights(model, paths["mean_scale"])
+    load_weights(model, levelled_bundles["mean_scale"])
     assert model.levels.log_gains.equal(live_levels("mean_scale", COUNT).levels.log_gains)
-    assert json.dumps(bundle_facts(paths["mean_scale"])) == "{}"
-    x_hat = reconstruct(load_bundle(paths["mean_scale"]), encode(load_bundle(paths["mean_scale"]), picture(8, 9)).latents, 8, 9)
+    assert json.dumps(bundle_facts(levelled_bundles["mean_scale"])) == "{}"
+    x_hat = reconstruct(
+        load_bundle(levelled_bundles["mean_scale"]),
+        encode(load_bundle(levelled_bundles["mean_scale"]), picture(8, 9)).latents,
+        8,
+        9,
+    )
     assert x_hat.shape == (3, 8, 9)
