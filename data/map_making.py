@@ -25,7 +25,8 @@ from codec.types import UserError, printable
 from data.images import MAX_BROKEN, ImageFileError, look_at
 from data.manifest import Manifest, Record, append_record, check_same, holds_maps, recorded
 from data.metadata import upright_size
-from data.regions import RegionSource, map_path, write_map
+from data.region_sources.source import RegionSource
+from data.regions import map_path, write_map
 
 SMALL_SET = 2000  # pictures whose maps are made without being asked for
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # Lustre, for one, if mounted so

@@ -19,7 +19,8 @@ from data.dead_leaves import DeadLeaves
 from data.folders import list_images
 from data.images import PictureCache, audit, read_image
 from data.map_making import make_missing_maps, with_regions
-from data.regions import ExactRegions, GridRegions, RegionSource, map_path, read_map
+from data.region_sources.source import RegionSource
+from data.regions import ExactRegions, GridRegions, map_path, read_map
 
 # Photographs that scikit-image ships (no download); their origin and licences: skimage.data's documentation.
 PHOTOGRAPHS = {

@@ -13,7 +13,7 @@ from codec.report.map_making import print_summary, show_progress
 from codec.types import UserError
 from data.images import MAX_BROKEN
 from data.map_making import make_maps, named, parse_shard
-from data.regions import RegionSource
+from data.region_sources.source import RegionSource
 from data.sources import Folder
 
 

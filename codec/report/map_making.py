@@ -9,7 +9,7 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from data.map_making import MapsMade, Report, named
-from data.regions import RegionSource
+from data.region_sources.source import RegionSource
 
 QUIET_SECONDS = 15.0  # between lines where the output is no terminal
 

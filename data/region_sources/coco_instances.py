@@ -15,7 +15,7 @@ from pycocotools import mask as coco_mask
 from codec.types import UserError
 from data.partition import partition
 from data.region_sources.coco_json import Pictures, Ragged, read_coco
-from data.regions import RegionSource
+from data.region_sources.source import RegionSource
 
 MIN_POLYGON = 6  # numbers: two corners enclose nothing, and pycocotools takes four numbers for a box
 MAX_REACH = 4  # times the picture's longer side: pycocotools visits each point of an edge, wherever it runs

@@ -11,7 +11,7 @@ from codec.types import UserError
 from data.partition import settle
 from data.region_sources.coco_json import Pictures, Ragged, read_coco, some
 from data.region_sources.label_files import read_labels
-from data.regions import RegionSource
+from data.region_sources.source import RegionSource
 
 
 class CocoPanoptic(RegionSource):

@@ -11,7 +11,7 @@ import numpy as np
 from codec.types import UserError
 from data.partition import merge_small
 from data.region_sources.label_files import read_labels
-from data.regions import RegionSource
+from data.region_sources.source import RegionSource
 
 
 class FolderRegions(RegionSource):

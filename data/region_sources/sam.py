@@ -12,7 +12,7 @@ from PIL import Image
 from codec.types import UserError
 from data.images import read_image
 from data.partition import partition
-from data.regions import RegionSource
+from data.region_sources.source import RegionSource
 
 # What a folder has to hold, as transformers saves it; of several names one is enough, and the first is fetched.
 FILES = (("config.json",), ("model.safetensors",), ("preprocessor_config.json", "processor_config.json"))

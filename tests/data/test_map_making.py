@@ -16,7 +16,8 @@ from data import map_making
 from data.manifest import Manifest, holds_maps, manifest_name
 from data.map_making import Fault, make_maps, make_missing_maps, parse_shard
 from data.partition import partition
-from data.regions import RegionSource, map_path, read_map
+from data.region_sources.source import RegionSource
+from data.regions import map_path, read_map
 
 NUM_PICTURES, SIDE = 24, 40
 

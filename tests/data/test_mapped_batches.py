@@ -20,7 +20,8 @@ from codec.types import UserError
 from data import map_making
 from data.folders import list_images
 from data.module import ImageDataModule
-from data.regions import ExactRegions, GridRegions, RegionSource, map_path, write_map
+from data.region_sources.source import RegionSource
+from data.regions import ExactRegions, GridRegions, map_path, write_map
 from data.sources import Folder, Leaves, SkimagePhotographs
 from data.testsets import photographs
 

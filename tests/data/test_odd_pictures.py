@@ -20,7 +20,7 @@ from data.images import audit, look_at, read_image, read_picture, remarks
 from data.map_making import make_maps, named
 from data.metadata import upright_size
 from data.region_sources.label_files import read_labels
-from data.regions import RegionSource
+from data.region_sources.source import RegionSource
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 SMOOTH = np.stack(np.meshgrid(np.linspace(30, 220, 64), np.linspace(220, 30, 48)) + [np.full((48, 64), 90)], axis=2).astype(

@@ -14,7 +14,7 @@ from data.region_sources.coco_instances import CocoInstances, run_lengths
 from data.region_sources.coco_json import read_entries
 from data.region_sources.coco_panoptic import CocoPanoptic
 from data.region_sources.folder import FolderRegions
-from data.regions import RegionSource
+from data.region_sources.source import RegionSource
 
 RULES = {"min_area": 0, "max_regions": None, "leftover": "one"}
 HEIGHT, WIDTH = 40, 60

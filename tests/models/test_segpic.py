@@ -128,7 +128,10 @@ def test_masks_guide_training_and_a_map_of_the_grid_does_what_the_grid_does():
 
 
 def test_coding_cannot_see_a_map(tmp_path):
-    """The same picture gives the same file, whatever the codec was shown before; and no way leads a map to encode."""
+    """The same picture gives the same file, whatever the codec was shown before; and no way leads a map to the networks.
+
+    `offsets` is what --roi asks for: a quality, told to the coder and written into the file, which regions are not.
+    """
     codec = live_slices("segpic")
     save_bundle(tmp_path / "b.safetensors", codec, {}, half=False)
     bundle = load_bundle(tmp_path / "b.safetensors")
@@ -136,7 +139,7 @@ def test_coding_cannot_see_a_map(tmp_path):
     with torch.no_grad():
         bundle.model(images(1), regions=maps(7))
     assert encode(bundle, picture(64, 64)).file == file
-    assert list(inspect.signature(encode).parameters) == ["bundle", "image", "grid", "level"]
+    assert list(inspect.signature(encode).parameters) == ["bundle", "image", "grid", "level", "offsets"]
 
 
 @pytest.mark.parametrize("name", ["wacnn", "segpic"])
