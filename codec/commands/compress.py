@@ -20,7 +20,7 @@ from codec.files.memory import allowed_memory, memory_for_networks
 from codec.files.processes import run_on_cores
 from codec.files.quality import Wanted, begin_wanted, told_level
 from codec.layers.regions import Grid, read_grid
-from codec.machine import keep_freed_memory
+from codec.machine import give_back_freed_memory, keep_freed_memory
 from codec.types import UserError, printable
 from data.folders import list_files, list_images, own_names
 from data.images import Picture, picture_size, read_picture
@@ -100,8 +100,7 @@ def _loaded(arguments: argparse.Namespace, jobs: list[Job]) -> tuple[Bundle, int
     path = arguments.codec or SHIPPED
     if arguments.codec is None and not path.is_file():
         raise UserError("this installation ships no codec; give a bundle with --codec")
-    if arguments.max_memory is None:
-        keep_freed_memory()
+    (keep_freed_memory if arguments.max_memory is None else give_back_freed_memory)()
     cores = torch.get_num_threads()
     torch.set_num_threads(1)
     bundle = on_device(load_bundle(path), chosen_device(arguments.device))

@@ -75,10 +75,10 @@ class Tables:
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor]) -> "Tables":
-        """What to_tensors gave; UserError where it is anything else."""
+        """What to_tensors gave, copied: of tensors out of a file, one that lives would keep all of it. UserError for others."""
         if {name: t.dtype for name, t in tensors.items()} != TABLE_TYPES:
             raise UserError("the codec's coder tables are damaged; expected counts, lengths, offsets; get the bundle again")
-        return cls(**{name: tensor.numpy() for name, tensor in tensors.items()})
+        return cls(**{name: tensor.numpy().copy() for name, tensor in tensors.items()})
 
 
 def quantize_pmf(pmf: np.ndarray, tail: float) -> np.ndarray:

@@ -192,7 +192,7 @@ def load_bundle(path: Path) -> Bundle:
         of_levels = 1 if name != LEVELLED or model.levels is None else model.levels.count
         if len(tables[name].lengths) != density.channels * of_levels:
             raise UserError(f"{path} is damaged: {len(tables[name].lengths)} tables of stream {name}; get it again")
-    bounds = torch.empty(0, dtype=torch.int32) if parts.scale_bounds is None else parts.scale_bounds
+    bounds = torch.empty(0, dtype=torch.int32) if parts.scale_bounds is None else parts.scale_bounds.clone()
     num_bounds = len(tables["gaussian"].lengths) - 1 if "gaussian" in tables else 0
     if bounds.dtype != torch.int32 or bounds.shape != (num_bounds,) or not (bounds.diff() >= 0).all():
         raise UserError(f"{path} is damaged: its bounds of scales do not fit its tables; get it again")

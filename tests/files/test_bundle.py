@@ -3,7 +3,10 @@
 import hashlib
 import json
 import random
+import shutil
 import struct
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -263,6 +266,17 @@ def test_a_name_that_is_too_long_is_no_bundle(tmp_path):
     for opened in (load_bundle, bundle_facts):
         with pytest.raises(UserError, match="no bundle at"):
             opened(tmp_path / ("x" * 300))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system tells no mappings")
+def test_a_codec_keeps_nothing_of_its_file(path, tmp_path):
+    """One mapped tensor would keep all of it in memory, and would follow what is written there later."""
+    own = shutil.copy(path, tmp_path / "own.safetensors")
+    bundle = load_bundle(own)
+    assert str(own) not in Path("/proc/self/maps").read_text()
+    file = encode(bundle, picture(64, 64)).file
+    own.write_bytes(bytes(own.stat().st_size))
+    assert encode(bundle, picture(64, 64)).file == file
 
 
 def test_facts_alone_do_not_change_the_fingerprint(path, tmp_path):

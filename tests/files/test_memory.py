@@ -171,6 +171,37 @@ def peak_of(*words):
     return 1024 * int(done.stdout.split()[-1])
 
 
+FREED = """
+import threading
+import torch
+from codec.machine import give_back_freed_memory, resident_bytes
+
+def work():
+    '''Large tensors with small ones between them that stay.'''
+    large = []
+    for _ in range(48):
+        large.append(torch.ones(2**20))
+        kept.append(torch.ones(2**14))
+
+kept = []
+torch.ones(2**22)  # whose freeing would let glibc keep blocks up to 32 MiB
+give_back_freed_memory()
+before = resident_bytes("VmRSS")
+for _ in range(2):
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    work()
+print(resident_bytes("VmRSS") - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system tells no memory")
+def test_what_any_thread_frees_goes_back_from_between_what_stays():
+    done = subprocess.run([sys.executable, "-c", FREED], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 2**25
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the system tells no peak")
 def test_a_command_takes_what_it_may_and_writes_what_it_writes_with_more(tmp_path):
     """By the peak that the system saw, of a picture that takes much more as a whole."""
