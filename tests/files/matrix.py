@@ -117,11 +117,10 @@ def read(folder: Path, layout: str, onednn: bool, batch: int, compiled: bool) ->
                     network.compile()
             crcs = what["crcs"]
             files = {stem: (folder / name / f"{stem}.lic").read_bytes() for stem in crcs}
-            by_size: dict[object, list[str]] = {}
+            alike: dict[object, list[str]] = {}
             for stem, data in files.items():
-                opened = read_container(data)
-                by_size.setdefault((opened.height, opened.width), []).append(stem)
-            for stems in by_size.values():
+                alike.setdefault(read_container(data).shape, []).append(stem)
+            for stems in alike.values():
                 for first in range(0, len(stems), batch):
                     group = stems[first : first + batch]
                     count += len(group)
