@@ -104,7 +104,7 @@ def _loaded(arguments: argparse.Namespace, jobs: list[Job]) -> tuple[Bundle, int
     cores = torch.get_num_threads()
     torch.set_num_threads(1)
     bundle = on_device(load_bundle(path), chosen_device(arguments.device))
-    return replace(bundle, memory=allowed_memory(arguments.max_memory, bundle.device)), cores
+    return replace(bundle, memory=allowed_memory(arguments.max_memory, bundle.device, len(jobs) == 1)), cores
 
 
 def _run(arguments: argparse.Namespace, jobs: list[Job], left: list[Job], outcomes: Iterator[Outcome]) -> int:

@@ -19,10 +19,12 @@ from codec.entropy.density import Density
 from codec.entropy.gaussian import GaussianPrior
 from codec.layers.exact import LIMIT, UNIT
 from codec.layers.mixed_precision import at_least_float32
+from codec.layers.taken import apart
 from codec.types import UserError
 
 LEVELLED = "y"  # the stream that has levels
 MAX_LEVELS = 256  # what a file's one byte tells apart
+ROWS = 16  # of a map that are multiplied at once
 ANCHORS = 8  # levels whose gains are learned; those between interpolate, in log
 
 
@@ -144,6 +146,21 @@ class LevelCoder:
             return values.unflatten(1, (like.size(1), *[1] * (like.ndim - 2)))
         return values[self._level].movedim(-1, 0)[None]
 
+    def _times(self, values: Tensor, factors: Tensor, first: int) -> Tensor:
+        """Values [B, C, ...] times gains or steps; with a map some rows after others, so that few lie beside them."""
+        if isinstance(self._level, int):
+            return values * self._beside(factors, first, values)
+        factors, product = factors[:, first : first + values.size(1)].to(values.dtype), torch.empty_like(values)
+        for out, rows, levels in zip(*(x.split(ROWS, dim=-2) for x in (product, values, self._level)), strict=True):
+            with apart():
+                torch.mul(rows, factors[levels].movedim(-1, 0), out=out)
+        return product
+
+    def _gained(self, values: Tensor, centre: Tensor | None, first: int) -> Tensor:
+        """Those about a centre (None: zero), in units of the symbols."""
+        values = at_least_float32(values)
+        return self._times(values if centre is None else values - centre, self._gains, first)
+
     def _first_table(self, channels: int) -> int | Tensor:
         """The number of a density's first table; with a map that at each place, int16 [h, w] on the CPU."""
         first = self._level * channels
@@ -157,11 +174,8 @@ class LevelCoder:
         medians = medians_beside(density, shape)
         with torch.autocast(medians.device.type, enabled=False):
             at_levels = _DensityAtLevels(density, partial(self._beside, self._steps, 0), self._first_table(shape[0]))
-            if z is not None:
-                z = at_least_float32(z) - medians
-                z = z * self._beside(self._gains, 0, z)
-            values = self._coder.factorized(name, z, shape, at_levels, present)
-            return values * self._beside(self._steps, 0, values) + medians
+            values = self._coder.factorized(name, None if z is None else self._gained(z, medians, 0), shape, at_levels, present)
+            return self._times(values, self._steps, 0) + medians
 
     def gaussian(
         self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior, first_channel: int = 0
@@ -169,14 +183,17 @@ class LevelCoder:
         if name != LEVELLED:
             return self._coder.gaussian(name, y, scales, means, prior, first_channel)
         with torch.autocast(scales.device.type, enabled=False):
-            scales = at_least_float32(scales)
             means = None if means is None else at_least_float32(means)
-            if y is not None:
-                y = at_least_float32(y)
-                y = (y if means is None else y - means) * self._beside(self._gains, first_channel, scales)
-            scales = scales * self._beside(self._gains, first_channel, scales)
-            values = self._coder.gaussian(name, y, scales, None, prior, first_channel)
-            values = values * self._beside(self._steps, first_channel, values)
+            # No name for what is made for the other one: it may free it, as large as y, before it makes its values.
+            values = self._coder.gaussian(
+                name,
+                None if y is None else self._gained(y, means, first_channel),
+                self._gained(scales, None, first_channel),
+                None,
+                prior,
+                first_channel,
+            )
+            values = self._times(values, self._steps, first_channel)
             return values if means is None else values + means
 
 

@@ -16,6 +16,7 @@ from codec.entropy.density import Density
 from codec.entropy.gaussian import GaussianPrior
 from codec.entropy.stream import SymbolReader, SymbolWriter
 from codec.entropy.tables import Tables, scale_index
+from codec.layers.taken import apart
 from codec.types import UserError
 
 STRIP = 16
@@ -86,7 +87,8 @@ def _in_pieces(function: Callable[..., Tensor], dtype: torch.dtype, *maps: Tenso
     if result.ndim != 4:
         return result.copy_(function(*maps)).numpy()
     for pieces in zip(result.split(STRIP, 2), *(x.split(STRIP, 2) for x in maps), strict=True):
-        pieces[0].copy_(function(*pieces[1:]))
+        with apart():
+            pieces[0].copy_(function(*pieces[1:]))
     return result.numpy()
 
 
@@ -137,15 +139,17 @@ class StreamWriter(_SymbolCoder):
         medians = medians_beside(density, shape).to(z)
         indices = self._channel_indices(len(z), shape, density.first_table)
         symbols = self._keep(name, z, medians, indices, self._tables[name])
-        return self._values(symbols, medians, z)
+        del z
+        return self._values(symbols, medians, medians)
 
     def gaussian(
         self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior, first_channel: int = 0
     ) -> Tensor:
         assert y is not None
         indices = self._scale_indices(scales)
-        symbols = self._keep(name, y, means, indices, self._tables["gaussian"])
-        return self._values(symbols, means, scales)
+        symbols, like = self._keep(name, y, means, indices, self._tables["gaussian"]), scales.new_empty(0)
+        del y, scales  # nobody else may have them, and the values are as large as each
+        return self._values(symbols, means, like)
 
     def finish(self) -> list[Payload]:
         """The payload of each picture."""
@@ -203,8 +207,9 @@ class StreamReader(_SymbolCoder):
         self, name: str, y: Tensor | None, scales: Tensor, means: Tensor | None, prior: GaussianPrior, first_channel: int = 0
     ) -> Tensor:
         assert y is None
-        symbols = self._read(self._scale_indices(scales), self._tables["gaussian"])
-        return self._values(symbols, means, scales)
+        symbols, like = self._read(self._scale_indices(scales), self._tables["gaussian"]), scales.new_empty(0)
+        del scales
+        return self._values(symbols, means, like)
 
     def finish(self) -> None:
         """Raises UserError where a payload holds more than was read."""

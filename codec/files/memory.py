@@ -48,25 +48,30 @@ def holding(y: torch.Tensor) -> Iterator[None]:
 class Memory(NamedTuple):
     """What a process may take.
 
-    limit: bytes of all it may have; taken: those that it has without any picture. asked: whether its user said so.
+    limit: bytes of all it may have; taken: those that it has without any picture. asked: whether its user said so. alone:
+    whether no other picture is read or written while one is coded.
     """
 
     limit: float
     taken: float
     asked: bool
+    alone: bool = False
 
     def share(self, processes: int) -> Memory:
         """What one of several processes may take that begin as copies of this one."""
         return self._replace(limit=self.taken + (self.limit - self.taken) / processes)
 
 
-def allowed_memory(limit: int | None, device: torch.device) -> Memory | None:
-    """What the process may take on a device: up to a limit, or else three quarters of what is free; None for all."""
+def allowed_memory(limit: int | None, device: torch.device, alone: bool = False) -> Memory | None:
+    """What the process may take on a device: up to a limit, or else three quarters of what is free; None for all.
+
+    alone: see Memory.
+    """
     taken = _resident() + LIBRARIES if device.type == "cpu" else 0
     if limit is not None:
-        return Memory(limit, taken, asked=True)
+        return Memory(limit, taken, True, alone)
     free = free_memory(device)
-    return None if free is None else Memory(taken + SHARE_OF_FREE * free, taken, asked=False)
+    return None if free is None else Memory(taken + SHARE_OF_FREE * free, taken, False, alone)
 
 
 def _resident() -> int:
@@ -123,14 +128,13 @@ class Needs(NamedTuple):
     kept: float
     networks: list[tuple[Strips, torch.Tensor]]
 
-    @property
-    def beside(self) -> float:
-        """Bytes for each pixel of what there is beside the networks, while the next picture is read."""
-        return self.kept + PIXELS + PILLOW
+    def beside(self, alone: bool = False) -> float:
+        """Bytes for each pixel of what there is beside the networks, while the next picture is read unless one is alone."""
+        return PIXELS + (max(self.kept, PILLOW) if alone else self.kept + PILLOW)
 
-    def least(self, batch: int, height: int, width: int) -> float:
-        """Bytes without which pictures of that size, padded, cannot be coded."""
-        kept = batch * height * width * self.beside
+    def least(self, batch: int, height: int, width: int, alone: bool = False) -> float:
+        """Bytes without which pictures of that size, padded, cannot be coded; alone: see Memory."""
+        kept = batch * height * width * self.beside(alone)
         down, across = (side / probed for side, probed in zip((height, width), PROBE, strict=True))
         return kept + batch * max(
             network.least(x, math.ceil(x.size(2) * down), math.ceil(x.size(3) * across)) for network, x in self.networks
@@ -179,7 +183,7 @@ def memory_for_networks(bundle: Bundle, height: int, width: int, batch: int = 1)
     if left >= ENOUGH * pixels:
         return math.inf
     high, wide = (side * bundle.model.latent_stride for side in bundle.model.latent_size(height, width))
-    least = bundle.needs.least(batch, high, wide)
+    least = bundle.needs.least(batch, high, wide, memory.alone)
     if least > left:
         size, takes = f"a picture of {width}x{height}", least + taken if memory.asked else least
         allowed = f"{memory.limit / 2**30:.1f} GiB are allowed" if memory.asked else f"{left / 2**30:.1f} GiB are free"
@@ -188,4 +192,4 @@ def memory_for_networks(bundle: Bundle, height: int, width: int, batch: int = 1)
             f"{size} takes {takes / 2**30:.1f} GiB at least, and {allowed}; {mend} it into parts, or use a machine with "
             "more memory"
         )
-    return left - pixels * bundle.needs.beside
+    return left - pixels * bundle.needs.beside(memory.alone)
