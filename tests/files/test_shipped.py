@@ -8,6 +8,7 @@ from PIL import Image
 from codec.cli import main
 from codec.evaluation.results import Results
 from codec.files.bundle import SHIPPED, load_bundle
+from codec.files.memory import LIBRARIES
 from codec.metrics.quality import psnr
 from data.images import read_image
 from data.sources import photograph_paths
@@ -15,6 +16,12 @@ from data.sources import photograph_paths
 
 def test_it_is_under_eight_megabytes():
     assert SHIPPED.stat().st_size < 8e6
+
+
+@pytest.mark.usefixtures("on_one_thread")
+def test_a_hundred_megapixels_are_coded_in_three_gibibytes():
+    """Of which a process has 0.8 without a picture, and libraries take their share."""
+    assert load_bundle(SHIPPED).needs.least(1, 10048, 10048, alone=True) + LIBRARIES < 2.2 * 2**30
 
 
 @pytest.mark.parametrize("level", [9, 54])
