@@ -20,8 +20,8 @@ def test_it_is_under_eight_megabytes():
 
 @pytest.mark.usefixtures("on_one_thread")
 def test_a_hundred_megapixels_are_coded_in_three_gibibytes():
-    """Of which a process has 0.8 without a picture, and libraries take their share."""
-    assert load_bundle(SHIPPED).needs.least(1, 10048, 10048, alone=True) + LIBRARIES < 2.2 * 2**30
+    """Of which a process has 0.7 without a picture; measured: 2.81 GiB to compress, 1.87 to decompress."""
+    assert load_bundle(SHIPPED).needs.least(1, 10048, 10048, alone=True) + LIBRARIES < 2.3 * 2**30
 
 
 @pytest.mark.parametrize("level", [9, 54])
