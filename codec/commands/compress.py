@@ -100,11 +100,14 @@ def _loaded(arguments: argparse.Namespace, jobs: list[Job]) -> tuple[Bundle, int
     path = arguments.codec or SHIPPED
     if arguments.codec is None and not path.is_file():
         raise UserError("this installation ships no codec; give a bundle with --codec")
-    (keep_freed_memory if arguments.max_memory is None else give_back_freed_memory)()
+    if arguments.max_memory is None:
+        keep_freed_memory()
+    else:
+        give_back_freed_memory()
     cores = torch.get_num_threads()
     torch.set_num_threads(1)
     bundle = on_device(load_bundle(path), chosen_device(arguments.device))
-    return replace(bundle, memory=allowed_memory(arguments.max_memory, bundle.device, len(jobs) == 1)), cores
+    return replace(bundle, memory=allowed_memory(arguments.max_memory, bundle.device, alone=len(jobs) == 1)), cores
 
 
 def _run(arguments: argparse.Namespace, jobs: list[Job], left: list[Job], outcomes: Iterator[Outcome]) -> int:

@@ -69,9 +69,9 @@ def allowed_memory(limit: int | None, device: torch.device, alone: bool = False)
     """
     taken = _resident() + LIBRARIES if device.type == "cpu" else 0
     if limit is not None:
-        return Memory(limit, taken, True, alone)
+        return Memory(limit, taken, asked=True, alone=alone)
     free = free_memory(device)
-    return None if free is None else Memory(taken + SHARE_OF_FREE * free, taken, False, alone)
+    return None if free is None else Memory(taken + SHARE_OF_FREE * free, taken, asked=False, alone=alone)
 
 
 def _resident() -> int:
