@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import one_thread
-from made_up_runs import PICTURES, find_set, write_runs
+from made_up_runs import LAMBDAS, PICTURES, find_set, made_up, write_run, write_runs
 
 from codec.evaluation.results import psnr_at_rate
 from codec.report.of_sources import write_report
@@ -148,6 +148,23 @@ def test_savings_against_any_anchor(at):
     (refused,) = [row for row in every(at, "#bd tbody tr") if row.text.startswith("measured")]
     assert "2 points; expected at least 4" in refused.text
     assert "5 pictures" in find(at, "#bd-note").text and "not seeds" in find(at, "#bd-note").text
+
+
+def test_without_another_codec_nothing_is_said_of_savings(at, tmp_path):
+    for place, lmbda in enumerate(LAMBDAS):
+        write_run(tmp_path / "runs" / str(place), "alone", lmbda, made_up("alone", lmbda))
+    at.get(write_report([str(tmp_path / "runs")], tmp_path / "out", find_set).page.as_uri())
+    told = [one.get_attribute("id") for one in every(at, "main section[id]") if one.is_displayed()]
+    assert told == ["rates", "pictures", "compare", "training", "costs", "runs"]
+    linked = [one.get_attribute("href").partition("#")[2] for one in every(at, "nav a") if one.is_displayed()]
+    assert linked == told
+    assert "No other codec here has pictures" in find(at, "#pair-verdict").text
+
+
+def test_an_anchor_that_stands_alone_says_so(at):
+    for name in ("plain", ODD, "measured"):
+        centred(at, find(at, f'.legend [data-name="{name}"]')).click()
+    assert find(at, "#bd-note").text == "No other codec that is switched on has this quantity here." and not every(at, "#bd *")
 
 
 def test_the_table_sorts_and_pairs_are_at_equal_rate(at, page):

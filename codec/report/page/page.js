@@ -16,6 +16,7 @@ function drawAll() {
   drawDoctor();
   drawCosts();
   drawRuns();
+  for (const link of document.querySelectorAll("nav a")) link.hidden = document.querySelector(link.getAttribute("href")).hidden;
 }
 
 function setTheme(theme) {

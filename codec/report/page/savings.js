@@ -2,15 +2,20 @@
 function drawSavings() {
   const set = here();
   const over = Object.keys(set.savings).filter((name) => set.savings[name].length);
+  byId("savings").hidden = !over.length;
+  if (!over.length) return;
   if (!over.includes(state.over)) state.over = over.includes(state.quantity) ? state.quantity : over[0];
   options(byId("over"), over.map((name) => [name, data.quantities[name]]), state.over);
-  const able = set.curves.map((curve, place) => [curve, place]).filter(([curve]) => state.over && has(curve, state.over));
+  const able = set.curves.map((curve, place) => [curve, place]).filter(([curve]) => has(curve, state.over));
   const current = able.find(([curve]) => curve.full === state.anchor) ?? able.find(([curve]) => curve.name === "JPEG")
     ?? able.find(([curve]) => curve.kind !== "trained" && isShown(curve)) ?? able[0];
-  if (!current) return fill(byId("bd"));
   options(byId("anchor"), able.map(([curve, place]) => [place, curve.name]), current[1]);
   const found = new Map(set.savings[state.over].filter((one) => one.anchor === current[1]).map((one) => [one.codec, one]));
   const rows = able.filter(([curve, place]) => place !== current[1] && isShown(curve) && found.has(place));
+  if (!rows.length) {
+    fill(byId("bd"));
+    return fill(byId("bd-note"), el("span", {}, "No other codec that is switched on has this quantity here."));
+  }
   const rates = rows.map(([, place]) => found.get(place)).filter((one) => one.percent !== undefined);
   const widest = Math.max(10, ...rates.flatMap((one) => [one.percent, one.low ?? 0, one.high ?? 0].map(Math.abs)));
   const unit = state.over === "lpips" ? "LPIPS" : "dB", gain = { psnr: "BD-PSNR", ms_ssim_db: "BD-MS-SSIM", lpips: "BD-LPIPS" }[state.over];
