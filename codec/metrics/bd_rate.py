@@ -16,6 +16,7 @@ from codec.types import UserError
 
 MIN_POINTS = 4
 MIN_OVERLAP = 0.5
+MIN_PICTURES = 4  # of a bootstrap: one picture is drawn alike each time, and few make few draws
 RESAMPLES = 2000
 MAX_NOT_MONOTONE = 0.01  # of the resamples: beyond, the interval would be one of other curves
 
@@ -148,12 +149,15 @@ def confidence(
     Each resample's curves are of its means, PCHIP over their own overlap; the interval is from 2.5 to 97.5 percent of them.
     of_mean: the quality that a mean stands for, of an array of any shape, where that is another one: dB of the mean MS-SSIM.
     seed: of the draws.
-    Raises UserError for curves that bd_rate refuses, and where more than 1 % of the resamples are not monotone or hardly meet.
+    Raises UserError for curves that bd_rate refuses, fewer than 4 pictures, and where more than 1 % of the resamples are not monotone or hardly meet.
     """
     if anchor.shape[1] != codec.shape[1]:
         raise UserError(f"{anchor.shape[1]} and {codec.shape[1]} pictures; expected the same ones; measure both on one set")
-    bd_rate(_of_means(anchor, of_mean), _of_means(codec, of_mean))
     num_pictures = anchor.shape[1]
+    if num_pictures < MIN_PICTURES:
+        pictures = "1 picture" if num_pictures == 1 else f"{num_pictures} pictures"
+        raise UserError(f"{pictures}; expected at least {MIN_PICTURES} to draw from; measure more of them")
+    bd_rate(_of_means(anchor, of_mean), _of_means(codec, of_mean))
     draws = np.random.default_rng(seed).integers(num_pictures, size=(resamples, num_pictures))
     counts = np.stack([np.bincount(draw, minlength=num_pictures) for draw in draws]).astype(np.float64)
     curves = [_resampled(pictures, counts, of_mean) for pictures in (anchor, codec)]

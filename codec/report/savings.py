@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from codec.evaluation.results import ImageRow
 from codec.metrics.bd_rate import BDRate, Confidence, bd_quality, bd_rate, confidence
 from codec.report.curves import LESS_IS_BETTER, Curve
 from codec.types import UserError
@@ -15,6 +16,15 @@ from codec.types import UserError
 OVER = ("psnr", "ms_ssim_db", "lpips")  # FID and KID have too few points anywhere
 TELLING = 0.5  # points of percent: interpolations that differ by more are all told
 METHODS = ("pchip", "akima", "cubic")
+
+
+def _decibels_of(mean: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return -10 * np.log10(1 - mean)
+
+
+NAMES = {"psnr": "PSNR", "ms_ssim_db": "MS-SSIM", "lpips": "LPIPS"}
+OF_MEAN = {"ms_ssim_db": _decibels_of}  # quantities that are not the mean of the pictures', but of their mean
 
 
 class Saving(NamedTuple):
@@ -36,70 +46,96 @@ class Saving(NamedTuple):
         return max(self.percents.values()) - min(self.percents.values()) > TELLING if self.percents else False
 
 
-def _decibels_of(mean: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return -10 * np.log10(1 - mean)
+class _Compared(NamedTuple):
+    """Two curves, the anchor's first, over the same pictures. pictures: [points, pictures, 2], bpp and quality, of each where
+    both are known by picture. told: what to know of it."""
+
+    curves: list[list[tuple[float, float]]]
+    pictures: list[np.ndarray]
+    told: str
 
 
-def _pictures(curve: Curve, quantity: str) -> dict[str, list[tuple[float, float]]]:
-    """(bpp, quality) at each finished point that has the quantity, by picture; those that lack one are left out."""
-    column = "ms_ssim" if quantity == "ms_ssim_db" else quantity
-    sign = -1 if quantity in LESS_IS_BETTER else 1
+def _rows(curve: Curve, quantity: str) -> list[dict[str, ImageRow]]:
+    """By picture, of each finished point that has the quantity; empty for a curve that is not known by picture."""
     points = [point for point in curve.points if not point.told and quantity in point.values]
-    found: dict[str, list[tuple[float, float]]] = {}
-    for point in points:
-        for row in point.rows:
-            value = getattr(row, column)
-            if row.file_bpp is not None and value is not None:
-                found.setdefault(row.name, []).append((row.file_bpp, sign * value))
-    return {name: pairs for name, pairs in found.items() if len(pairs) == len(points)}
+    return [{row.name: row for row in point.rows} for point in points] if all(point.rows for point in points) else []
 
 
-def _interval(anchor: Curve, codec: Curve, quantity: str) -> tuple[Confidence | None, str]:
-    ours, theirs = _pictures(codec, quantity), _pictures(anchor, quantity)
-    names = sorted(ours)
-    if not ours or not theirs:
-        return None, "no interval: a curve without pictures of its own"
-    if names != sorted(theirs):
-        return None, "no interval: not the same pictures"
-    one, two = (np.array([of[name] for name in names]).transpose(1, 0, 2) for of in (theirs, ours))
+def _compared(anchor: Curve, codec: Curve, quantity: str) -> _Compared:
+    """The curves over the pictures that both have at every point. Raises UserError where that would compare other pictures."""
+    column = "ms_ssim" if quantity == "ms_ssim_db" else quantity
+    rows = [_rows(curve, quantity) for curve in (anchor, codec)]
+    names = [list(dict.fromkeys(name for point in own for name in point)) for own in rows]
+
+    def has(name: str, own: list[dict[str, ImageRow]]) -> bool:
+        return all(name in p and None not in (p[name].file_bpp, getattr(p[name], column)) for p in own)
+
+    common = [name for name in names[0] or names[1] if all(has(name, own) for own in rows)]
+    most = max(map(len, names))
+    if not all(rows):
+        if len(common) < most:
+            raise UserError(f"{most - len(common)} of {most} pictures have no {NAMES[quantity]} at some rate, and one is of all")
+        return _Compared([anchor.of(quantity), codec.of(quantity)], [], "no interval: a curve without pictures of its own")
+    for name in common:
+        if len({point[name].picture_sha256 for own in rows for point in own} - {None}) > 1:
+            raise UserError(f"not the same pictures: two are called {name}")
+    if not common:
+        raise UserError(f"not the same pictures: none has {NAMES[quantity]} by both at every rate")
+    told = "" if len(common) == most else f"over {len(common)} of {most} pictures, which have {NAMES[quantity]} by both"
+    sign = -1 if quantity in LESS_IS_BETTER else 1
+    pictures = [
+        np.array([[(point[name].file_bpp, sign * getattr(point[name], column)) for name in common] for point in own])
+        for own in rows
+    ]
+    return _Compared([_means(quantity, found) for found in pictures], pictures, told)
+
+
+def _means(quantity: str, pictures: np.ndarray) -> list[tuple[float, float]]:
+    rate, quality = pictures.mean(axis=1).T
+    return list(zip(rate.tolist(), OF_MEAN.get(quantity, np.asarray)(quality).tolist(), strict=True))
+
+
+def _interval(compared: _Compared, quantity: str) -> tuple[Confidence | None, str]:
+    if not compared.pictures:
+        return None, ""
     try:
-        if quantity == "ms_ssim_db":
-            return confidence(one, two, of_mean=_decibels_of), ""
-        return confidence(one, two), ""
+        return confidence(*compared.pictures, of_mean=OF_MEAN.get(quantity, np.asarray)), ""
     except UserError as error:
         return None, f"no interval: {error}"
 
 
 def saving(anchor: Curve, codec: Curve, quantity: str) -> Saving:
-    """What `codec` saves against `anchor` over a quantity, or why that cannot be said."""
-    curves = anchor.of(quantity), codec.of(quantity)
+    """What `codec` saves against `anchor` over a quantity on the pictures of both, or why that cannot be said."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            rate = bd_rate(*curves)
-            percents = {method: bd_rate(*curves, method).percent for method in METHODS}
+            compared = _compared(anchor, codec, quantity)
+            rate = bd_rate(*compared.curves)
+            percents = {method: bd_rate(*compared.curves, method).percent for method in METHODS}
         except UserError as error:
             return Saving(None, why=str(error).partition("; expected positive rates")[0])
         try:
-            gain = bd_quality(*curves)
+            gain = bd_quality(*compared.curves)
         except UserError:
             gain = None
-    told = "; ".join(dict.fromkeys(str(warning.message) for warning in caught))
-    interval, why = _interval(anchor, codec, quantity)
-    return Saving(rate, percents, gain, interval, "; ".join(filter(None, (told, why))))
+    interval, why = _interval(compared, quantity)
+    told = dict.fromkeys(str(warning.message) for warning in caught)
+    return Saving(rate, percents, gain, interval, "; ".join(filter(None, (*told, compared.told, why))))
 
 
 def _other_way(percent: float) -> float:
     return 100 * (1 / (1 + percent / 100) - 1)
 
 
+def _other_roles(text: str) -> str:
+    return text.replace("the codec ", "the anchor*").replace("the anchor ", "the codec ").replace("*", " ")
+
+
 def _reversed(found: Saving) -> Saving:
     """What the anchor saves against the codec."""
+    found = found._replace(why=_other_roles(found.why), told=_other_roles(found.told))
     if found.rate is None:
-        return found._replace(
-            why=found.why.replace("the codec ", "the anchor*").replace("the anchor ", "the codec ").replace("*", " ")
-        )
+        return found
     interval = found.interval and Confidence(
         _other_way(found.interval.high), _other_way(found.interval.low), found.interval.num_pictures
     )

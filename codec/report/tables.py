@@ -2,16 +2,14 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from codec.evaluation.results import Results, psnr_at_rate
-from codec.metrics.bd_rate import bd_quality, bd_rate, confidence
-from codec.metrics.published import published_curves
-from codec.types import UserError
+from codec.report.curves import Curve
+from codec.report.savings import saving
 
 
 def print_table(ours: Results, others: Sequence[Results], console: Console) -> None:
@@ -42,7 +40,7 @@ def print_table(ours: Results, others: Sequence[Results], console: Console) -> N
         at_rate = ["-" if (v := psnr_at_rate(curve, rate)) is None else f"{v:.2f}" for curve in curves]
         own = [show("file_bpp", 3), show("estimated_bpp", 3), show("psnr", 2), show("ms_ssim_db", 2)]
         more = [show(key, 4 if key == "lpips" else 2) for key in perceptual]
-        return [name, *own, f"{show('encode_seconds', 2)} {show('decode_seconds', 2)}", *more, *at_rate]
+        return [escape(name), *own, f"{show('encode_seconds', 2)} {show('decode_seconds', 2)}", *more, *at_rate]
 
     for image in point.images:
         table.add_row(*cells(image.name, vars(image), [other.image_curve(image.name) for other in others]))
@@ -120,40 +118,25 @@ def _print_failures(others: Sequence[Results], console: Console) -> None:
             console.print(escape(f"{other.name}: {other.not_computed['file_bpp']}"), soft_wrap=True)
 
 
-def _pictures(results: Sequence[Results]) -> np.ndarray:
-    """[points, pictures, 2]: file bpp and PSNR of each picture at each point; NaN where there is none."""
-    points = [point for result in results for point in result.points]
-    return np.array([[(row.file_bpp, row.psnr) for row in point.images] for point in points], dtype=np.float64)
-
-
-def _interval(anchor: Results, codec: Sequence[Results]) -> str:
-    try:
-        found = confidence(_pictures([anchor]), _pictures(codec))
-    except UserError as error:
-        return f" (no interval: {error})"
-    return f" ({found.low:+.1f} to {found.high:+.1f} % in 95 % of draws of {found.num_pictures} such pictures)"
-
-
-def print_savings(learned: Sequence[Results], classical: Sequence[Results], console: Console) -> None:
-    """What the curve of each codec of a sweep saves against every other curve of the set, or why that cannot be said."""
-    measured = {other.name: other for other in classical}
-    others = {name: other.curve() for name, other in measured.items()} | published_curves(learned[0].dataset)
-    for name in dict.fromkeys(result.name for result in learned):
-        own = [result for result in learned if result.name == name]
-        ours = [point for result in own for point in result.curve()]
+def print_savings(curves: Sequence[Curve], console: Console) -> None:
+    """What each trained codec saves against every other curve of its set, of the published ones the few that are shown."""
+    published = [curve for curve in curves if curve.kind == "published"]
+    published = [curve for curve in published if curve.shown] or published
+    others = [*(curve for curve in curves if curve.kind == "classical"), *published]
+    for curve in (curve for curve in curves if curve.kind == "trained"):
         without: dict[str, list[str]] = {}  # the others by the reason why there is none
-        for other, curve in others.items():
-            try:
-                saving, gain = bd_rate(curve, ours), bd_quality(curve, ours)
-            except UserError as error:
-                without.setdefault(str(error), []).append(other)
-            else:
-                low, high = saving.interval
-                interval = _interval(measured[other], own) if other in measured else ""
-                console.print(
-                    f"{name}: BD-rate {saving.percent:+.1f} %{interval}, BD-PSNR {gain:+.2f} dB against {other}, "
-                    f"from {low:.1f} to {high:.1f} dB",
-                    soft_wrap=True,
-                )
+        for other in others:
+            found = saving(other, curve, "psnr")
+            if found.rate is None:
+                without.setdefault(found.why, []).append(other.name)
+                continue
+            low, high = found.rate.interval
+            line = f"{curve.full_name}: BD-rate {found.rate.percent:+.1f} %"
+            if found.interval is not None:
+                sure = found.interval
+                line += f" ({sure.low:+.1f} to {sure.high:+.1f} % in 95 % of draws of {sure.num_pictures} such pictures)"
+            line += "" if found.gain is None else f", BD-PSNR {found.gain:+.2f} dB"
+            line += f" against {other.name}, from {low:.1f} to {high:.1f} dB"
+            console.print(escape(line + (f" ({found.told})" if found.told and other.kind != "published" else "")), soft_wrap=True)
         for reason, against in without.items():
-            console.print(f"{name}: no BD-rate against {', '.join(against)}: {reason}", soft_wrap=True)
+            console.print(escape(f"{curve.full_name}: no BD-rate against {', '.join(against)}: {reason}"), soft_wrap=True)
