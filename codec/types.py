@@ -5,7 +5,9 @@ B batch, H W height and width of the picture, C latent channels, h w height and 
 
 from __future__ import annotations
 
+import math
 import re
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -36,9 +38,20 @@ class UnavailableError(UserError):
 MADE_BY = ("Software", "codec")  # a text in each PNG that is drawn here, by which a folder of pictures knows it for none
 
 
+def as_float(value: object) -> float:
+    """A number as a float, infinite where it is too large for one; NaN for anything else."""
+    if not isinstance(value, Real):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
 def shown(value: object, length: int = 60) -> str:
     """A value out of a file as a part of one line, cut at `length` characters: nothing in it moves a terminal's cursor."""
-    text = repr(value)
+    number = as_float(value)
+    text = repr(number if math.isinf(number) else value)  # an integer of thousands of digits has no other text
     return text if len(text) <= length else f"{text[:length]}…"
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from codec.files.loaded import Bundle
-from codec.types import UserError
+from codec.types import UserError, as_float, shown
 
 GREYS = 4  # above black that a file tells apart: soft edges then cost 76 bytes for an ellipse on Kodak, of 16 greys 109
 OFFSET, MOST = 25, 100  # of quality that white gets more, and may get
@@ -24,8 +24,8 @@ def check_offset(bundle: Bundle, offset: float) -> None:
     """Raise UserError for a codec of one rate, and for an offset of quality that is none."""
     if bundle.model.levels is None:
         raise UserError("a map of quality for a codec of one rate; expected one with levels; give another codec, or no map")
-    if not 0 < offset <= MOST:  # false for NaN too
-        raise UserError(f"an offset of quality of {offset:g}; expected a number above 0, up to {MOST}; give another")
+    if not 0 < as_float(offset) <= MOST:  # false for NaN too
+        raise UserError(f"an offset of quality of {shown(offset)}; expected a number above 0, up to {MOST}; give another")
 
 
 def level_offsets(bundle: Bundle, quality_map: Tensor, offset: float, size: tuple[int, int]) -> Tensor:

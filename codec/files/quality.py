@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from codec.files.coding import Analysed, Encoded, analysed, begin_coding, begin_encoding, levels_of, reconstruct
-from codec.files.container import read_container
+from codec.files.container import MAX_BYTES, read_container
 from codec.files.loaded import Bundle
 from codec.files.memory import holding
 from codec.layers.regions import Grid
-from codec.types import UserError
+from codec.types import UserError, as_float, shown
 
 HIGHEST = 100  # quality
 BAND = 512  # rows of a picture that are compared together: in floats it is many times as large
@@ -41,16 +41,20 @@ class Wanted(NamedTuple):
         for name, value in given.items():
             if bundle.model.levels is None:
                 raise UserError(
-                    f"{name}={value} of a codec that has one rate; expected one with levels; give another codec, or no {name}"
+                    f"{name}={shown(value)} of a codec that has one rate; expected one with levels; give another codec, or no "
+                    f"{name}"
                 )
-            if not math.isfinite(value) or (not 0 <= value <= HIGHEST if name == "quality" else value <= 0):
-                expected = f"a number from 0 to {HIGHEST}" if name == "quality" else "a number above 0"
-                raise UserError(f"{name}={value}; expected {expected}; give another")
+            number = as_float(value)
+            if not (0 <= number <= HIGHEST if name == "quality" else 0 < number < math.inf):  # false for NaN too
+                expected = f"a number from 0 to {HIGHEST}" if name == "quality" else "a number above 0, and finite"
+                raise UserError(f"{name}={shown(value)}; expected {expected}; give another")
         return self
 
     def most_bytes(self, pixels: int) -> int | None:
         """Of the file of a picture with so many pixels; None where nothing is said of its size."""
-        return self.max_bytes if self.bpp is None else math.floor(self.bpp * pixels / 8)
+        if self.bpp is None:
+            return self.max_bytes
+        return math.floor(min(self.bpp * (pixels / 8), MAX_BYTES))  # which no file exceeds: the product may be infinite
 
 
 NOTHING = Wanted()
@@ -135,7 +139,7 @@ def _highest_within(coded: Callable[[int], Encoded], count: int, most: int, smal
 
 def _lowest_with(coded: Callable[[int], Encoded], count: int, psnr: float, error: Callable[[Encoded], float]) -> Encoded:
     """What is coded at the lowest of `count` levels whose picture has that PSNR at least; error: its mean squared error."""
-    most = 255**2 / 10 ** (psnr / 10)
+    most = 255**2 * 10 ** (-psnr / 10)
     best, low, high = coded(count - 1), -1, count - 1
     if (least := error(best)) > most:
         raise UserError(

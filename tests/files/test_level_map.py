@@ -171,7 +171,7 @@ def test_in_python(levelled_bundles):
         with pytest.raises(UserError, match=words) as raised:
             ours.compress(image, roi=wrong)
         assert "\n" not in str(raised.value)
-    for offset in (0, -3, 101, math.nan):
+    for offset in (0, -3, 101, math.nan, 10**5000, "25"):
         with pytest.raises(UserError, match="an offset of quality of"):
             ours.compress(image, roi=roi, roi_offset=offset)
 

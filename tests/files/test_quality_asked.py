@@ -105,11 +105,20 @@ def test_in_python(bundle, files):
         (Wanted(quality=101), "expected a number from 0 to 100"), (Wanted(quality=-1), "expected a number from 0 to 100"),
         (Wanted(quality=math.nan), "expected a number from 0"), (Wanted(bpp=0), "above 0"), (Wanted(psnr=math.inf), "above 0"),
         (Wanted(max_bytes=-3), "above 0"), (Wanted(3, 4), "quality and bpp given"),
+        (Wanted(psnr=5000), "expected at least 5000"), (Wanted(psnr=10**400), "psnr=inf; expected"),
+        (Wanted(bpp=10**5000), "bpp=inf; expected"), (Wanted("90"), "quality='90'; expected"),
+        (Wanted(bpp="a\nb"), r"bpp='a\\nb'; expected"), (Wanted(max_bytes=-(10**5000)), "max_bytes=-inf; expected"),
     ],
 )  # fmt: skip
 def test_wishes_that_nothing_meets_are_one_line(bundle, wanted, words):
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError, match=words) as raised:
         encode_wanted(bundle, IMAGE, None, wanted)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("wanted", [Wanted(bpp=1e308), Wanted(bpp=1e300), Wanted(max_bytes=10**300)])
+def test_what_any_file_meets_is_the_highest_level(bundle, files, wanted):
+    assert encode_wanted(bundle, IMAGE, None, wanted).file == files[-1]
 
 
 def test_a_codec_of_one_rate_has_no_choice(tmp_path):
