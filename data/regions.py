@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from codec.types import UserError
+from data.images import MAX_PIXELS
 
 MAX_REGIONS = 2**16  # that a PNG can tell apart
 MAP_MODES = ("L", "I;16")  # Pillow's names for one channel of 8 and of 16 bits
@@ -64,18 +65,27 @@ def write_map(path: Path, ids: np.ndarray) -> None:
 def read_map(path: Path) -> Tensor:
     """The map in a file, uint8 or int32 [H, W].
 
-    Raises UserError for a file that is missing, damaged or no map.
+    Raises UserError for a file that is missing, damaged or no map, and before it is decoded for one of too many pixels.
     """
     # By Pillow: a tenth of a millisecond slower than torchvision, whose decoders are deprecated as of 0.29.
     try:
         with Image.open(path, formats=["PNG"]) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
             mode, ids = image.mode, np.array(image)
     except FileNotFoundError:
         raise UserError(f"no map at {path}; expected one for each picture; make it with codec masks") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except Image.DecompressionBombError:
         raise UserError(
-            f"{path} is no map that can be read ({' '.join(str(error).split())}); expected what codec masks wrote; remove it "
-            "and run codec masks again"
+            f"{path} has over {MAX_PIXELS} pixels, more than any picture; expected a map of one; make it with codec masks"
+        ) from None
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever its bytes lead a reader into, it is the file that is wrong
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"{path} is no map that can be read ({reason}); expected what codec masks wrote; remove it and run codec masks "
+            "again"
         ) from None
     if mode not in MAP_MODES:
         raise UserError(

@@ -1,11 +1,15 @@
 """Maps on disk, and what is done with the ids of a crop."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from codec.types import UserError
+from data.quality_maps import read_quality_map
 from data.regions import GridRegions, grid_map, map_path, read_map, relabel, write_map
 
 
@@ -37,6 +41,22 @@ def test_a_file_that_is_no_map_is_named(tmp_path):
     for name in ("broken", "empty", "colour", "palette", "cut", "missing"):
         with pytest.raises(UserError, match=rf"^[^\n]*{name}.png[^\n]*codec masks[^\n]*$"):
             read_map(tmp_path / f"{name}.png")
+
+
+def claiming(width, height):
+    """A PNG of one channel that says it has so many pixels, and has none."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = [header, b"IDAT" + zlib.compress(b"\0"), b"IEND"]
+    framed = [struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+@pytest.mark.parametrize("size", [(20000, 20000), (2**14, 2**13 + 1)])
+def test_a_map_that_claims_more_pixels_than_a_picture_has_is_not_decoded(tmp_path, size):
+    (tmp_path / "huge.png").write_bytes(claiming(*size))
+    for read in (read_map, lambda path: read_quality_map(path, [1]), read_quality_map):
+        with pytest.raises(UserError, match=r"^[^\n]*huge.png has[^\n]* pixels[^\n]*expected[^\n]*$"):
+            read(tmp_path / "huge.png")
 
 
 def test_a_map_is_named_after_its_picture(tmp_path):
