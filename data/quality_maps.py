@@ -39,7 +39,7 @@ def read_quality_map(path: Path, regions: Sequence[int] | None = None) -> Tensor
     Raises UserError for a file that is no such map, and for a region that it does not have.
     """
     if regions is None:
-        return look_at(path, _grey)
+        return look_at(path, painted_map)
     ids = read_map(path)
     there = ids.unique().tolist()
     if missing := sorted(set(regions) - set(there)):
@@ -50,10 +50,21 @@ def read_quality_map(path: Path, regions: Sequence[int] | None = None) -> Tensor
     return torch.isin(ids, torch.tensor(regions)).to(torch.uint8) * 255
 
 
-def _grey(image: Image.Image) -> Tensor:
+def painted_map(image: Image.Image) -> Tensor:
+    """The map that a picture is, uint8 [H, W], upright, whatever its mode: white for all that is to be better.
+
+    Raises UserError, in the words that follow "the map", for one with colours or transparent pixels, and as without_ones.
+    """
     if image.has_transparency_data:
         raise UserError("has transparent pixels; expected a map painted from black to white, without any; flatten it")
     pixels = as_tensor(eight_bit_rgb(image))
     if int((pixels.amax(0) - pixels.amin(0)).max()) > GREY:
         raise UserError("has colours; expected a map painted from black, as good as asked, to white, better; make it grey")
-    return pixels[1].clone()
+    return without_ones(pixels[1].clone())
+
+
+def without_ones(quality_map: Tensor) -> Tensor:
+    """The same map, uint8 [H, W]. Raises UserError, in the words that follow "the map", for a mask of 0 and 1: both are black."""
+    if quality_map.numel() and int(quality_map.max()) == 1:
+        raise UserError("has 0 and 1 alone, and white is 255; expected 0 to 255, or a mask of bool; multiply it by 255")
+    return quality_map

@@ -198,12 +198,14 @@ class SkimagePhotographs(Photographs):
 class Leaves(DeadLeaves):
     """Crops of dead leaves; the pictures made last are kept, up to 256 MiB.
 
-    regions: None, a grid on each crop, or the exact map of the leaves.
+    regions: None, a grid on each crop, or the exact map of the leaves. drawn: in flat colours, not as photographed.
     """
 
-    def __init__(self, num_pictures: int, size: int, seed: int, regions: ExactRegions | GridRegions | None = None):
+    def __init__(
+        self, num_pictures: int, size: int, seed: int, regions: ExactRegions | GridRegions | None = None, drawn: bool = False
+    ):
         _check_regions(regions, "dead leaves", {"dead_leaves": ExactRegions, "grid": GridRegions})
-        super().__init__(num_pictures, size, seed)
+        super().__init__(num_pictures, size, seed, drawn)
         self._regions = regions
         self._cache = PictureCache()
 

@@ -26,7 +26,7 @@ def first_regions(data) -> Tensor | None:
 def test_sources_are_drawn_in_the_order_of_their_file():
     """Another order would be another draw at each step, and a run could not be taken up again."""
     assert [type(source).__name__ for source in build().dataset.sources] == ["Leaves", "SkimagePhotographs"]
-    assert list(configured("data=folder_and_leaves").data.sources) == ["folder", "dead_leaves"]
+    assert list(configured("data=folder_and_leaves").data.sources) == ["folder", "dead_leaves", "drawn"]
 
 
 def test_offline_data_has_regions_where_they_are_asked_for():

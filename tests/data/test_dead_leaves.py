@@ -40,6 +40,21 @@ def test_regions_are_a_partition_with_dense_ids():
         assert len(regions.unique()) > 3
 
 
+def test_drawings_have_few_flat_colours_and_among_them_all_there_are():
+    """A plain square of saturated green is one of them: photographs have none."""
+    drawn = DeadLeaves(40, SIZE, seed=1, drawn=True)
+    assert torch.equal(drawn.load(3), DeadLeaves(40, SIZE, seed=1, drawn=True).load(3))
+    assert torch.equal(drawn.load_with_regions(3)[1].int(), drawn.regions(3))
+    counts, colours = [], []
+    for index in range(len(drawn)):
+        found, shares = drawn.load(index).flatten(1).unique(dim=1, return_counts=True)
+        counts.append(found.shape[1])
+        colours.append(found[:, shares.argmax()].tolist())
+    assert 1 in counts and sum(count <= 5 for count in counts) > len(drawn) / 2  # the others are out of focus
+    red, green, blue = np.array(colours).T.astype(int)
+    assert (green - np.maximum(red, blue) > 100).any() and (np.minimum(red, blue) - green > 100).any()
+
+
 def test_regions_are_where_each_leaf_was_painted(monkeypatch):
     # Each leaf in one paint of its own, without shadow, lens, noise and blur: the picture must be the map.
     painted = {}
