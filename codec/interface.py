@@ -27,6 +27,7 @@ from codec.layers.strips import allowing
 from codec.models import Codec
 from codec.types import UserError, read_size
 from data.images import as_tensor, eight_bit_rgb
+from data.quality_maps import painted_map, without_ones
 
 Picture = Image.Image | np.ndarray | Tensor
 EXPECTED = "expected a PIL image, a uint8 array [H, W, 3] or a uint8 tensor [3, H, W]"
@@ -82,8 +83,9 @@ class PictureCodec:
         grid: rows and columns of the regions of a codec that adapts to them, if not its own.
         Of a codec with several rates, one of these, if not its middle rate: quality, from 0 to 100; bpp or max_bytes, which the
             whole file has at most; psnr in dB, which the decoded picture has at least.
-        roi: also of such a codec, where in the picture it shall be better: bool or uint8 [H, W], or a grey PIL image. White, or
-            True, gets roi_offset more of quality, black nothing; a small map of it is in the file.
+        roi: also of such a codec, where in the picture it shall be better: bool or uint8 [H, W], or a PIL image that is grey,
+            of any mode (turned as its EXIF says). White, which is 255, or True gets roi_offset more of quality, black nothing;
+            numbers that are 0 and 1 alone are refused. A small map of it is in the file.
         Raises UserError for what is no such picture, or too large, and for what no rate of the codec meets.
         """
         image, wanted = as_image(picture), Wanted(quality, bpp, max_bytes, psnr)
@@ -159,13 +161,20 @@ def as_image(picture: Picture) -> Tensor:
 
 def as_quality_map(roi: Picture) -> Tensor:
     """The map as uint8 [H, W]; UserError for what is none."""
-    found = np.asarray(roi.cpu() if isinstance(roi, Tensor) else roi)
-    given = f"a picture of mode {roi.mode}" if isinstance(roi, Image.Image) else type(roi).__name__
-    if found.dtype not in (np.bool_, np.uint8) or found.ndim != 2:
+    try:
+        if isinstance(roi, Image.Image):
+            return painted_map(roi)
+        found = np.asarray(roi.cpu() if isinstance(roi, Tensor) else roi)
+        if found.dtype == np.uint8 and found.ndim == 2:
+            return without_ones(torch.from_numpy(found.copy()))
+    except UserError as error:
+        raise UserError(f"the map {error}") from None
+    if found.dtype != np.bool_ or found.ndim != 2:
         raise UserError(
-            f"{given}, {found.dtype} {list(found.shape)}, for roi; expected bool or uint8 [H, W], or a grey picture; convert it"
+            f"{type(roi).__name__}, {found.dtype} {list(found.shape)}, for roi; expected bool or uint8 [H, W], or a grey "
+            "picture; convert it"
         )
-    return torch.from_numpy(found.astype(np.uint8) * (255 if found.dtype == np.bool_ else 1))
+    return torch.from_numpy(found.astype(np.uint8) * 255)
 
 
 def load_codec(bundle: str | os.PathLike[str] | None, device: str, max_memory: int | str | None) -> PictureCodec:

@@ -64,7 +64,10 @@ def painted_map(image: Image.Image) -> Tensor:
 
 
 def without_ones(quality_map: Tensor) -> Tensor:
-    """The same map, uint8 [H, W]. Raises UserError, in the words that follow "the map", for a mask of 0 and 1: both are black."""
+    """The same map, uint8 [H, W].
+
+    Raises UserError, in the words that follow "the map", for a mask of 0 and 1, both of which are black.
+    """
     if quality_map.numel() and int(quality_map.max()) == 1:
         raise UserError("has 0 and 1 alone, and white is 255; expected 0 to 255, or a mask of bool; multiply it by 255")
     return quality_map

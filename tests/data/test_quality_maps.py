@@ -28,7 +28,14 @@ def test_what_is_no_painted_map_is_one_line(tmp_path):
     Image.new("RGB", (4, 4), "red").save(tmp_path / "red.png")
     Image.new("LA", (4, 4)).save(tmp_path / "clear.png")
     (tmp_path / "broken.png").write_bytes(b"\x89PNG and no more")
-    said = {"red": "has colours", "clear": "has transparent pixels", "broken": "is no picture", "missing": "no file"}
+    Image.fromarray(PAINTED // 255).save(tmp_path / "mask.png")
+    said = {
+        "mask": "has 0 and 1 alone, and white is 255",
+        "red": "has colours",
+        "clear": "has transparent pixels",
+        "broken": "is no picture",
+        "missing": "no file",
+    }
     for name, words in said.items():
         with pytest.raises(UserError, match=rf"^[^\n]*{name}.png[^\n]*$") as raised:
             read_quality_map(tmp_path / f"{name}.png")

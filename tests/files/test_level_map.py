@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ALL_NAMES, decode_in_another_process, live_model, picture
-from PIL import Image
+from PIL import ExifTags, Image
 
 import codec
 from codec.files.bundle import in_floats, load_bundle, save_bundle
@@ -160,13 +160,18 @@ def test_in_python(levelled_bundles):
     ours, image, roi = PictureCodec(load_bundle(levelled_bundles["mean_scale"])), picture(90, 120), painted(90, 120)
     expected = ours.compress(image, quality=25, roi=roi)
     assert read_container(expected).level_map is not None
-    for same in (roi.numpy(), roi.numpy() > 0, roi > 0, Image.fromarray(roi.numpy()), Image.fromarray(roi.numpy() > 0)):
+    grey = Image.fromarray(roi.numpy())
+    palette = Image.fromarray((roi.numpy() > 0).astype(np.uint8)).convert("P")
+    palette.putpalette([0, 0, 0, 255, 255, 255])
+    for same in (roi.numpy(), roi.numpy() > 0, roi > 0, grey, Image.fromarray(roi.numpy() > 0), palette, grey.convert("RGB")):
         assert ours.compress(image, quality=25, roi=same, roi_offset=25) == expected
     assert ours.decompress(expected).size == (120, 90)
     assert len(ours.compress(image, max_bytes=len(expected), roi=roi)) <= len(expected)
     for wrong, words in [
         (roi[:-1], "a map of quality of 120x89 for a picture of 120x90"), (roi.float(), "float32"), (roi[None], "uint8 "),
-        (Image.new("RGB", (120, 90)), "a picture of mode RGB, uint8"), ("roi.png", "str"),
+        (Image.new("RGB", (120, 90), "red"), "the map has colours"), ("roi.png", "str"),
+        (Image.new("LA", (120, 90)), "the map has transparent pixels"), (roi // 255, "the map has 0 and 1 alone"),
+        (Image.fromarray(roi.numpy() // 255), "the map has 0 and 1 alone"),
     ]:  # fmt: skip
         with pytest.raises(UserError, match=words) as raised:
             ours.compress(image, roi=wrong)
@@ -174,6 +179,19 @@ def test_in_python(levelled_bundles):
     for offset in (0, -3, 101, math.nan, 10**5000, "25"):
         with pytest.raises(UserError, match="an offset of quality of"):
             ours.compress(image, roi=roi, roi_offset=offset)
+
+
+def test_in_python_a_map_is_turned_as_its_picture_is(levelled_bundles, tmp_path):
+    """As the command turns both: a photograph, and a mask that was drawn over it, say by EXIF how they stand."""
+    ours, turned = PictureCodec(load_bundle(levelled_bundles["mean_scale"])), Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    roi = torch.zeros(90, 120, dtype=torch.uint8)
+    roi[:40, :70] = 255
+    for name, pixels in (("image", picture(90, 120).permute(1, 2, 0)), ("roi", roi)):
+        Image.fromarray(pixels.numpy()).save(tmp_path / f"{name}.png", exif=turned)
+    file = ours.compress(Image.open(tmp_path / "image.png"), roi=Image.open(tmp_path / "roi.png"))
+    assert file == ours.compress(picture(90, 120).rot90(-1, (1, 2)), roi=roi.rot90(-1))
+    assert read_container(file).level_map is not None
 
 
 def test_a_codec_of_one_rate_has_no_map(tmp_path):
