@@ -142,5 +142,5 @@ def is_by(fingerprint: bytes, path: Path) -> bool:
     """Whether there is an intact .lic file of the bundle with that fingerprint."""
     try:
         return read_container(read_file(path)).fingerprint == fingerprint
-    except UserError:
+    except (UserError, FileNotFoundError):  # the latter of a link to nothing
         return False

@@ -1,6 +1,7 @@
 """Many files to many others: read, worked on in batches, written; the networks of some beside what needs none of the last."""
 
 import math
+import os
 import sys
 import time
 from collections import deque
@@ -26,9 +27,18 @@ class Job(NamedTuple):
     target: Path
 
 
+def is_taken(path: Path) -> bool:
+    """Whether something is there, a link to nothing included: what is written takes its place."""
+    return os.path.lexists(path)
+
+
 def check_free(jobs: list[Job], allowed: bool) -> None:
-    """Raise UserError where files are there already, unless that is allowed."""
-    taken = [target for _, target in jobs if target.exists()]
+    """Raise UserError where files are there already, unless that is allowed, and where something else is than their folder."""
+    for folder in dict.fromkeys(target.parent for _, target in jobs):
+        there = next(filter(is_taken, (folder, *folder.parents)), folder)
+        if not there.is_dir():
+            raise UserError(f"{there} is no folder; expected one to write to, or nothing yet; name another")
+    taken = [target for _, target in jobs if is_taken(target)]
     if taken and not allowed:
         raise UserError(
             f"{taken[0]} is there already ({len(taken)} files); expected a new name; say --force to overwrite, or --resume to "
@@ -44,12 +54,12 @@ def missing(jobs: list[Job], resume: bool, is_whole: Callable[[Path], bool]) -> 
     if not resume:
         return jobs
     for _, target in jobs:
-        if target.exists() and not is_whole(target):
+        if is_taken(target) and not is_whole(target):
             raise UserError(
                 f"{target} is there already, and not by this codec; expected what the same command wrote; say --force to "
                 "write all of them anew, or name another folder"
             )
-    return [job for job in jobs if not job.target.exists()]
+    return [job for job in jobs if not is_taken(job.target)]
 
 
 class Work(NamedTuple):

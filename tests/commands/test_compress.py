@@ -265,13 +265,19 @@ def test_the_picture_itself_is_never_written_over(bundle, tmp_path):
 
 
 def test_what_the_file_system_refuses_is_one_line(bundle, tmp_path, capsys):
-    save_picture(tmp_path / "in" / "a.png")
+    for name in ("a.png", "b.png"):
+        save_picture(tmp_path / "in" / name)
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(UserError, match="check both"):
-        compress(asked(tmp_path / "in" / "a.png", tmp_path / "file" / "a.lic", bundle))
-    assert compress(asked(tmp_path / "in", tmp_path / "file", bundle)) == 1
-    assert "a.png" in capsys.readouterr().err
-    assert (tmp_path / "file").read_text() == "no folder"
+    (tmp_path / "gone").symlink_to("nothing")
+    for source, target in (("in/a.png", "file/a.lic"), ("in", "file"), ("in", "file/new"), ("in", "gone")):
+        for force in (False, True):
+            with pytest.raises(UserError, match=r"^[^\n]*(file|gone) is no folder[^\n]*name another$"):
+                compress(asked(tmp_path / source, tmp_path / target, bundle, force=force))
+    assert (tmp_path / "file").read_text() == "no folder" and capsys.readouterr().out == ""
+    (tmp_path / "full").mkdir(mode=0o500)
+    if not os.access(tmp_path / "full", os.W_OK):  # which root may write to
+        with pytest.raises(UserError, match="check both"):
+            compress(asked(tmp_path / "in" / "a.png", tmp_path / "full" / "a.lic", bundle))
 
 
 def test_without_codec_the_shipped_one_is_taken(bundle, tmp_path, monkeypatch):

@@ -1,12 +1,15 @@
 """Many files at once: in batches, the networks of some beside the range coder of the last."""
 
+from functools import partial
+
 import pytest
 import torch
 from conftest import ALL_NAMES, picture
 
 from codec.files.bundle import load_bundle
 from codec.files.coding import begin_encoding, decode, decode_batch, encode, reconstruct, reconstruct_batch
-from codec.files.jobs import Job, Work, run_jobs
+from codec.files.container import is_by
+from codec.files.jobs import Job, Work, check_free, missing, run_jobs
 from codec.types import UserError
 
 pytestmark = pytest.mark.usefixtures("on_one_thread")
@@ -115,6 +118,18 @@ def test_in_a_batch_one_that_fails_late_costs_itself_alone(tmp_path):
 
     said = outcomes_of(tmp_path, {name: f"a{name}" for name in "123"}, begin, batch=3)
     assert said == ["a1 a1", "! no picture", "a3 a3"]
+
+
+def test_a_link_to_nothing_is_there_already(tmp_path):
+    """What is written would take its place."""
+    (tmp_path / "a.lic").symlink_to("elsewhere/a.lic")
+    jobs = [Job(tmp_path / "a.png", tmp_path / "a.lic")]
+    with pytest.raises(UserError, match="a.lic is there already"):
+        check_free(jobs, allowed=False)
+    check_free(jobs, allowed=True)
+    with pytest.raises(UserError, match="a.lic is there already"):
+        missing(jobs, True, partial(is_by, b"12345678"))
+    assert missing(jobs, False, partial(is_by, b"12345678")) == jobs
 
 
 def test_what_fails_late_is_one_line_too(tmp_path):
