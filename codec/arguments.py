@@ -64,7 +64,11 @@ def of_compress(parser: argparse.ArgumentParser) -> None:
     rate.add_argument(
         "--max-bytes", type=_bytes, metavar="SIZE", help="the largest files of at most so many bytes, such as 20K"
     )
-    rate.add_argument("--psnr", type=float, metavar="DB", help="the smallest files whose pictures have at least so many dB")
+    rate.add_argument(
+        "--psnr", type=float, metavar="DB",
+        help="files whose pictures have at least so many dB, at the lowest level that bisection finds: of photographs, the "
+        "smallest files",
+    )  # fmt: skip
     parser.add_argument(
         "--roi", type=_path, metavar="MAP",
         help="where a picture is better, of a codec with several rates: a picture of its size, white there, else black; "

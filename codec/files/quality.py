@@ -4,7 +4,7 @@ B pictures of one size, coded together.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -18,6 +18,7 @@ from codec.layers.regions import Grid
 from codec.types import UserError, as_float, shown
 
 HIGHEST = 100  # quality
+TRIED = 8  # levels, before it is said that none makes so good a picture
 BAND = 512  # rows of a picture that are compared together: in floats it is many times as large
 
 
@@ -25,7 +26,8 @@ class Wanted(NamedTuple):
     """What is asked of a file: one of these, or nothing, which is the codec's middle level.
 
     quality: 0 to 100, from the lowest level to the highest. bpp, max_bytes: of the whole file, in bits per pixel of the picture
-    or in bytes, at most: the highest level within. psnr: of the decoded picture, in dB, at least: the lowest level that has it.
+    or in bytes, at most: the highest level within. psnr: of the decoded picture, in dB, at least: the lowest level that has it
+    where PSNR rises with the level, as of photographs; else one that bisection finds.
     """
 
     quality: float | None = None
@@ -83,7 +85,7 @@ def begin_wanted(
     """As codec.files.coding.begin_encoding, whose bundle, images, grid and offsets it takes, at the level that is wanted.
 
     wanted: of each picture. Where that hangs on the outcome it is found by bisection, after one analysis for all levels, with
-    the offsets held. Raises UserError for a wish that no level meets, too.
+    the offsets held. Raises UserError for a wish that no level meets, of those that are tried, too.
     """
     wanted.checked(bundle)
     if wanted in (NOTHING, Wanted(wanted.quality)):
@@ -117,7 +119,7 @@ def _found(bundle: Bundle, picture: Analysed, image: Tensor, wanted: Wanted) -> 
         rows = zip(decoded.split(BAND, dim=1), image.to(decoded).split(BAND, dim=1), strict=True)
         return sum(float((a.float() - b.float()).square().sum(dtype=torch.float64)) for a, b in rows) / decoded.numel()
 
-    return _lowest_with(coded, count, wanted.psnr, error)
+    return _lowest_with(coded, bundle.model.levels.spread(TRIED), wanted.psnr, error)
 
 
 def _highest_within(coded: Callable[[int], Encoded], count: int, most: int, smaller: str) -> Encoded:
@@ -137,20 +139,31 @@ def _highest_within(coded: Callable[[int], Encoded], count: int, most: int, smal
     return best
 
 
-def _lowest_with(coded: Callable[[int], Encoded], count: int, psnr: float, error: Callable[[Encoded], float]) -> Encoded:
-    """What is coded at the lowest of `count` levels whose picture has that PSNR at least; error: its mean squared error."""
-    most = 255**2 * 10 ** (-psnr / 10)
-    best, low, high = coded(count - 1), -1, count - 1
-    if (least := error(best)) > most:
+def _lowest_with(
+    coded: Callable[[int], Encoded], tried: Sequence[int], psnr: float, error: Callable[[Encoded], float]
+) -> Encoded:
+    """What is coded at the lowest level that bisection finds to have that PSNR at least; error: its mean squared error.
+
+    tried: levels from low to high. The last comes first, which is the best of photographs. Of flat and drawn pictures it need
+    not be, so that all are tried before it is said that none is so good.
+    """
+    most, errors = 255**2 * 10 ** (-psnr / 10), []
+    for high in (tried[-1], *tried[:-1]):
+        best = coded(high)
+        errors.append(error(best))
+        if errors[-1] <= most:
+            break
+    else:
+        decibels = math.floor(1000 * math.log10(255**2 / min(errors))) / 100  # rounded down, so that it may be asked for
         raise UserError(
-            f"the best picture that the codec makes of it has {10 * math.log10(255**2 / least):.2f} dB; expected at least "
-            f"{psnr:g}; ask for less"
+            f"of the {len(tried)} levels tried the best picture has {decibels:.2f} dB; expected at least {psnr:g}; ask for less"
         )
+    low = -1
     while high - low > 1:  # `high` has it; `low` has not, or there is no such level
         middle = (low + high) // 2
-        tried = coded(middle)
-        if error(tried) <= most:
-            best, high = tried, middle
+        candidate = coded(middle)
+        if error(candidate) <= most:
+            best, high = candidate, middle
         else:
             low = middle
     return best

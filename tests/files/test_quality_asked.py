@@ -7,6 +7,7 @@ import torch
 from conftest import live_levels, live_model, one_thread, picture
 
 import codec
+from codec.entropy.levels import Levels
 from codec.files import coding, quality
 from codec.files.bundle import load_bundle, save_bundle
 from codec.files.coding import decode, encode
@@ -57,8 +58,16 @@ def test_the_picture_is_no_worse_than_asked(bundle, files):
     qualities = [psnr(decode(bundle, file), IMAGE) for file in files]
     for asked in (min(qualities) - 1, qualities[-1] - 0.001):
         assert psnr(decode(bundle, encode_wanted(bundle, IMAGE, None, Wanted(psnr=asked)).file), IMAGE) >= asked
-    with pytest.raises(UserError, match=rf"has {qualities[-1]:.2f} dB; expected at least"):
-        encode_wanted(bundle, IMAGE, None, Wanted(psnr=qualities[-1] + 0.1))
+    best = max(qualities[level] for level in bundle.model.levels.spread(8))
+    said = f"of the 8 levels tried the best picture has {math.floor(100 * best) / 100:.2f} dB; expected at least"
+    with pytest.raises(UserError, match=said):
+        encode_wanted(bundle, IMAGE, None, Wanted(psnr=best + 0.1))
+
+
+def level_for(asked, decibels):
+    """The level that is found where each has the PSNR of a list."""
+    tried = Levels(len(decibels), 1).spread(8)
+    return quality._lowest_with(lambda level: level, tried, asked, lambda level: 255**2 / 10 ** (decibels[level] / 10))
 
 
 @pytest.mark.parametrize("count", [2, 3, 12, 64])
@@ -66,13 +75,21 @@ def test_the_lowest_level_that_is_good_enough_is_found(count):
     """Whatever the quality between those of the first and the last level."""
     decibels = [20 + 0.3 * level for level in range(count)]
 
-    def found(asked):
-        return quality._lowest_with(lambda level: level, count, asked, lambda level: 255**2 / 10 ** (decibels[level] / 10))
-
     for level, has in enumerate(decibels):
-        assert found(has - 0.0001) == found(has - 0.2) == level
+        assert level_for(has - 0.0001, decibels) == level_for(has - 0.2, decibels) == level
     with pytest.raises(UserError, match="expected at least"):
-        found(decibels[-1] + 0.01)
+        level_for(decibels[-1] + 0.01, decibels)
+
+
+@pytest.mark.parametrize("best", [0, 9, 36, 63])
+def test_where_a_lower_level_is_better_it_is_found(best):
+    """As of flat and drawn pictures; what is refused is more than any of those that were tried has."""
+    decibels = [36 - 0.1 * abs(level - best) for level in range(64)]
+    for asked in (decibels[-1], 35.85, 35.999):
+        found = level_for(asked, decibels)
+        assert decibels[found] >= asked and (found == 0 or decibels[found - 1] < asked)
+    with pytest.raises(UserError, match=r"of the 8 levels tried the best picture has 3(6.00|5.99) dB; expected at least 36.01"):
+        level_for(36.01, decibels)
 
 
 def test_the_analysis_runs_once(bundle, monkeypatch):
