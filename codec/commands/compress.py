@@ -56,8 +56,7 @@ def _compression(
     def said(content: _Content, file: bytes) -> str:
         (image, remarks), offsets = content
         rate = f"{len(file)} bytes, {8 * len(file) / image[0].numel():.3f} bpp"
-        black = [] if offsets is None or offsets.any() else ["its map of quality asks for no more anywhere"]
-        return "; ".join([rate, *told_level(bundle, file), *black, *remarks])
+        return "; ".join([rate, *told_level(bundle, file, offsets), *remarks])
 
     return Work(picture_size, read, alike, begin, said)
 

@@ -21,11 +21,22 @@ WBITS = -15  # DEFLATE without anything around it
 
 
 def check_offset(bundle: Bundle, offset: float) -> None:
-    """Raise UserError for a codec of one rate, and for an offset of quality that is none."""
+    """Raise UserError for a codec of one rate, for an offset of quality that is none, and for one that makes no level."""
     if bundle.model.levels is None:
         raise UserError("a map of quality for a codec of one rate; expected one with levels; give another codec, or no map")
     if not 0 < as_float(offset) <= MOST:  # false for NaN too
         raise UserError(f"an offset of quality of {shown(offset)}; expected a number above 0, up to {MOST}; give another")
+    count = bundle.model.levels.count
+    if not _levels_more(torch.ones(()), offset, count):
+        raise UserError(
+            f"an offset of quality of {offset:g}, less than half the step between two of {count} levels; expected more than "
+            f"{MOST / 2 / (count - 1):.3g}; give a larger one"
+        )
+
+
+def _levels_more(greys: Tensor, offset: float, count: int) -> Tensor:
+    """How many of `count` levels more there are, int64, where white gets an offset of quality; greys: black 0 to white 1."""
+    return torch.round(greys * offset / MOST * (count - 1)).long()
 
 
 def level_offsets(bundle: Bundle, quality_map: Tensor, offset: float, size: tuple[int, int]) -> Tensor:
@@ -49,7 +60,15 @@ def level_offsets(bundle: Bundle, quality_map: Tensor, offset: float, size: tupl
     greys = torch.round(torch.cat(bands) / 255 * GREYS) / GREYS
     high, wide = model.latent_size(height, width)
     below, beside = (torch.arange(side).clamp(max=own - 1) for side, own in zip((high, wide), greys.shape, strict=True))
-    return torch.round(greys * offset / MOST * (levels.count - 1)).long()[below[:, None], beside]  # padded as the picture is
+    return _levels_more(greys, offset, levels.count)[below[:, None], beside]  # padded as the picture is
+
+
+def told_offsets(offsets: Tensor) -> str:
+    """Why a file has no map although one asked for these offsets of its places, int64 [h, w]."""
+    lowest, highest = int(offsets.min()), int(offsets.max())
+    if lowest == highest:
+        return f"its map of quality asks for {'the same everywhere' if highest else 'no more anywhere'}"
+    return "its map of quality changes nothing, since no level is higher"
 
 
 def packed(offsets: Tensor) -> bytes:

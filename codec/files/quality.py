@@ -12,6 +12,7 @@ from torch import Tensor
 
 from codec.files.coding import Analysed, Encoded, analysed, begin_coding, begin_encoding, levels_of, reconstruct
 from codec.files.container import MAX_BYTES, read_container
+from codec.files.level_map import told_offsets
 from codec.files.loaded import Bundle
 from codec.files.memory import holding
 from codec.layers.regions import Grid
@@ -68,13 +69,16 @@ def level_of(bundle: Bundle, quality: float | None) -> int | None:
     return None if quality is None or levels is None else round(quality / HIGHEST * (levels.count - 1))
 
 
-def told_level(bundle: Bundle, file: bytes) -> list[str]:
-    """At which level a file of the codec is, for its user; nothing where it has one rate."""
+def told_level(bundle: Bundle, file: bytes, offsets: Tensor | None = None) -> list[str]:
+    """At which level a file of the codec is, for its user; nothing where it has one rate.
+
+    offsets: those that a map of quality asked for, int64 [h, w]: where the file has none of them, it is said why.
+    """
     if bundle.model.levels is None:
         return []
     container, last = read_container(file), bundle.model.levels.count - 1
     if container.level_map is None:
-        return [f"level {container.level} of {last}"]
+        return [f"level {container.level} of {last}", *([] if offsets is None else [told_offsets(offsets)])]
     highest = int(torch.as_tensor(levels_of(bundle, container)).max())
     return [f"level {container.level} to {highest} of {last}, by a map of {len(container.level_map)} bytes in the file"]
 

@@ -122,6 +122,25 @@ def test_each_picture_of_a_folder_has_its_map(there, roi, tmp_path, capsys):
     (roi / "2.png").rename(roi / "1.png")
 
 
+@pytest.mark.parametrize(
+    "grey, words, said",
+    [
+        (None, ["--quality", "100"], "level 4 of 4; its map of quality changes nothing, since no level is higher"),
+        (255, ["--quality", "50"], "level 3 of 4; its map of quality asks for the same everywhere"),
+        (0, ["--quality", "100"], "level 4 of 4; its map of quality asks for no more anywhere"),
+    ],
+)
+def test_why_a_map_does_nothing_is_said(there, roi, tmp_path, capsys, grey, words, said):
+    one, given = str(there / "mine" / "0.png"), roi / "0.png"
+    if grey is not None:
+        given = tmp_path / "map.png"
+        write_png(torch.full((1, 64, 100), grey, dtype=torch.uint8), str(given))
+    words = [*words, "--roi", str(given), "--codec", str(there / "codec.safetensors")]
+    assert main(["compress", one, str(tmp_path / "a.lic"), *words]) == 0
+    assert capsys.readouterr().out.endswith(f"{said}\n")
+    assert read_container((tmp_path / "a.lic").read_bytes()).level_map is None
+
+
 def test_maps_that_do_not_fit_are_one_line(there, roi, tmp_path, capsys):
     one, words = str(there / "mine" / "0.png"), ["--codec", str(there / "codec.safetensors")]
     write_png(torch.zeros(1, 64, 101, dtype=torch.uint8), str(tmp_path / "wide.png"))
@@ -130,6 +149,7 @@ def test_maps_that_do_not_fit_are_one_line(there, roi, tmp_path, capsys):
     for more, expected in [
         (["--roi", str(tmp_path / "wide.png")], "a map of quality of 101x64 for a picture of 100x64"),
         (["--roi", str(roi / "0.png"), "--roi-offset", "0"], "an offset of quality of 0"),
+        (["--roi", str(roi / "0.png"), "--roi-offset", "12"], "half the step between two of 5 levels; expected more than 12.5"),
         (["--roi", str(roi / "0.png"), "--roi-regions", "3"], "no region 3 in"),
         (["--roi", str(roi)], "expected a folder of maps for a folder of pictures"),
         (["--roi-offset", "3"], "--roi-offset or --roi-regions without --roi"),
