@@ -11,7 +11,7 @@ import torch
 
 from codec.files.bundle import SHIPPED, load_bundle
 from codec.files.coding import as_png, decode_batch, reconstruct_batch
-from codec.files.container import SUFFIX, is_by, read_container, read_file
+from codec.files.container import SUFFIX, read_container, read_file
 from codec.files.devices import chosen_device, on_device
 from codec.files.jobs import Job, Outcome, Work, check_free, missing, tell
 from codec.files.level_map import OFFSET, check_offset, level_offsets
@@ -19,6 +19,7 @@ from codec.files.loaded import Bundle
 from codec.files.memory import allowed_memory, memory_for_networks
 from codec.files.processes import run_on_cores
 from codec.files.quality import Wanted, begin_wanted, told_level
+from codec.files.resume import Kept
 from codec.layers.regions import Grid, read_grid
 from codec.machine import give_back_freed_memory, keep_freed_memory
 from codec.types import UserError, printable
@@ -109,10 +110,10 @@ def _loaded(arguments: argparse.Namespace, jobs: list[Job]) -> tuple[Bundle, int
     return replace(bundle, memory=allowed_memory(arguments.max_memory, bundle.device, alone=len(jobs) == 1)), cores
 
 
-def _run(arguments: argparse.Namespace, jobs: list[Job], left: list[Job], outcomes: Iterator[Outcome]) -> int:
-    there = len(jobs) - len(left)
+def _run(arguments: argparse.Namespace, jobs: list[Job], left: list[Job], outcomes: Iterator[Outcome], unchecked: str) -> int:
+    found = f" beside {len(jobs) - len(left)} found there{unchecked}" if len(left) < len(jobs) else ""
     if arguments.input.is_dir() or not left:
-        return tell(outcomes, len(left), f"in {arguments.output}" + (f" beside {there} found there" if there else ""))
+        return tell(outcomes, len(left), f"in {arguments.output}{found}")
     job, said, _ = next(outcomes)
     if isinstance(said, UserError):
         raise said
@@ -132,14 +133,16 @@ def compress(arguments: argparse.Namespace) -> int:
     offset = OFFSET if arguments.roi_offset is None else arguments.roi_offset
     if better is not None:
         check_offset(bundle, offset)
-    left = missing(jobs, arguments.resume, partial(is_by, bundle.fingerprint))
+    kept = Kept(bundle, grid, wanted, with_maps=better is not None)
+    left = missing(jobs, arguments.resume, kept.fault_of)
     work_of = partial(_compression, grid=grid, wanted=wanted, better=better, offset=offset)
-    return _run(arguments, jobs, left, run_on_cores(left, work_of, bundle, arguments.batch, cores))
+    return _run(arguments, jobs, left, run_on_cores(left, work_of, bundle, arguments.batch, cores), kept.unchecked)
 
 
 def decompress(arguments: argparse.Namespace) -> int:
     """Write the PNG file of a .lic file, or of every one below a folder."""
     jobs = _jobs(arguments, partial(list_files, suffix=SUFFIX), ".png")
     bundle, cores = _loaded(arguments, jobs)
-    left, work_of = missing(jobs, arguments.resume, Path.is_file), partial(_decompression, max_pixels=arguments.max_pixels)
-    return _run(arguments, jobs, left, run_on_cores(left, work_of, bundle, arguments.batch, cores))
+    left = missing(jobs, arguments.resume, lambda path: None if path.is_file() else "and no file")
+    work_of = partial(_decompression, max_pixels=arguments.max_pixels)
+    return _run(arguments, jobs, left, run_on_cores(left, work_of, bundle, arguments.batch, cores), unchecked="")

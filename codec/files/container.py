@@ -136,11 +136,3 @@ def read_file(path: Path) -> bytes:
     if size > MAX_BYTES:
         raise UserError(f"{path} has {size} bytes; expected a .lic file, of at most {MAX_BYTES}; check the path")
     return path.read_bytes()
-
-
-def is_by(fingerprint: bytes, path: Path) -> bool:
-    """Whether there is an intact .lic file of the bundle with that fingerprint."""
-    try:
-        return read_container(read_file(path)).fingerprint == fingerprint
-    except (UserError, FileNotFoundError):  # the latter of a link to nothing
-        return False

@@ -46,17 +46,18 @@ def check_free(jobs: list[Job], allowed: bool) -> None:
         )
 
 
-def missing(jobs: list[Job], resume: bool, is_whole: Callable[[Path], bool]) -> list[Job]:
+def missing(jobs: list[Job], resume: bool, fault_of: Callable[[Path], str | None]) -> list[Job]:
     """The jobs that are left, which are all unless a command goes on where it was stopped.
 
-    Raises UserError where a file is there that the job would not have written.
+    fault_of: what tells that the job would not have written a file, in words; None for nothing.
+    Raises UserError where such a file is there.
     """
     if not resume:
         return jobs
     for _, target in jobs:
-        if is_taken(target) and not is_whole(target):
+        if is_taken(target) and (fault := fault_of(target)):
             raise UserError(
-                f"{target} is there already, and not by this codec; expected what the same command wrote; say --force to "
+                f"{target} is there already, {fault}; expected what the same command wrote; say --force to "
                 "write all of them anew, or name another folder"
             )
     return [job for job in jobs if not is_taken(job.target)]

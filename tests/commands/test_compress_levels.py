@@ -58,6 +58,30 @@ def test_what_cannot_be_met_is_said_of_each_picture(there, tmp_path, capsys):
         compress(there, tmp_path / "out", "--quality", "20", "--bpp", "1")
 
 
+def test_nothing_goes_on_from_the_files_of_another_wish(there, roi, tmp_path, capsys):
+    """As far as headers and sizes tell; where they do not, it is said."""
+    with_map = ["--roi", str(roi)]
+    assert compress(there, tmp_path / "out", "--quality", "25") == compress(there, tmp_path / "map", *with_map) == 0
+    size = max(map(len, coded(tmp_path / "out")))
+    for folder, words, fault in [
+        ("out", ["--quality", "75"], "0.lic is there already, at level 1, and 3 is asked for now"),
+        ("out", [], "at level 1, and 2 is asked for now"), ("map", ["--quality", "75", *with_map], "at level 2, and 3 is"),
+        ("map", [], "with a map of levels, and none is asked for now"),
+        ("out", ["--max-bytes", str(size - 1)], f"with {size} bytes, and at most {size - 1} are asked for now"),
+    ]:  # fmt: skip
+        before = coded(tmp_path / folder)
+        assert compress(there, tmp_path / folder, *words, "--resume") == 2 and coded(tmp_path / folder) == before
+        said = capsys.readouterr().err
+        assert fault in said and "--force to write all of them anew" in said and said.count("\n") == 1
+    for folder, words, left in [
+        ("out", ["--quality", "27"], ""), ("out", ["--psnr", "90"], " (their PSNR not checked)"),
+        ("out", ["--bpp", "50"], " (whether larger ones would do not checked)"),
+        ("map", with_map, " (their maps of quality not checked)"),
+    ]:  # fmt: skip
+        assert compress(there, tmp_path / folder, *words, "--resume") == 0
+        assert f"0 of 0 files in {tmp_path / folder} beside 2 found there{left}, " in capsys.readouterr().out
+
+
 def test_eval_of_one_bundle_is_a_curve(there, tmp_path, capsys):
     words = [f"codec={there / 'codec.safetensors'}", "test=folder", f"test.root={there / 'mine'}", "test.baselines=[]"]
     assert main(["eval", *words, f"out={tmp_path}", "test.levels=3"]) == 0
