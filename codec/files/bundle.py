@@ -29,7 +29,7 @@ from codec.layers.exact_layers import make_exact
 from codec.layers.in_strips import work_in_strips
 from codec.models import Codec, build_model, model_name
 from codec.models.unfilled import Unfilled
-from codec.models.wider import is_wider, widened
+from codec.models.wider import is_wider, what_to_set, widened
 from codec.types import UserError, shown
 
 SHIPPED = Path(__file__).parents[1] / "shipped" / "mean_scale.safetensors"
@@ -288,7 +288,8 @@ def load_weights(model: Codec, path: Path) -> dict[str, Any]:
     if not same or (arguments != model.arguments and not is_wider(model, arguments)):
         raise UserError(
             f"init_from={path} holds {shown(core['model'])} {shown(core['arguments'])}; expected {model_name(model)} "
-            f"{model.arguments}, or narrower where it has four stages; set the same model, or another init_from"
+            f"{model.arguments}, or narrower where it has four stages; set {what_to_set(model, arguments, same)}, "
+            "or another init_from"
         )
     _set_weights(model, weights if arguments == model.arguments else widened(model, weights), path)
     return core["arguments"]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from codec.types import UserError
+from codec.types import UserError, as_float
 
 
 class Ladder:
@@ -26,9 +26,15 @@ class Ladder:
     def __init__(self, count: int, lowest: float, highest: float, target_bpp: Sequence[float] | None = None):
         if type(count) is not int or count < 2:
             raise UserError(f"levels.count={count}; expected a whole number from 2 on; set levels.count")
-        for name, ends in (("levels.lowest and highest", (lowest, highest)), ("levels.target_bpp", target_bpp or (1.0, 2.0))):
-            if len(ends) != 2 or not 0 < ends[0] < ends[1] < math.inf:
-                raise UserError(f"{name} {list(ends)}; expected two positive numbers, the second larger; set {name}")
+        if not _rise(lowest, highest):
+            raise UserError(
+                f"levels.lowest={lowest} and levels.highest={highest}; expected positive numbers, the second larger; set both"
+            )
+        if target_bpp is not None and not (isinstance(target_bpp, Sequence) and _rise(*target_bpp)):
+            raise UserError(
+                f"levels.target_bpp={target_bpp}; expected null, or two positive numbers, the second larger, such as [0.14, "
+                "0.45]; set levels.target_bpp"
+            )
         self.count = count
         self._lmbdas, self._targets = (lowest, highest), target_bpp
         self.lmbdas = [float(lmbda) for lmbda in _at(self._lmbdas, torch.arange(count, dtype=torch.float64) / (count - 1))]
@@ -53,6 +59,12 @@ class Ladder:
         """The target in bits per pixel at levels int64 [B], of a loss that steers: float32 [B], there."""
         assert self._targets is not None
         return _at(self._targets, levels / (self.count - 1))
+
+
+def _rise(*ends: object) -> bool:
+    """Whether these are two positive numbers, the second larger."""
+    numbers = [end for end in ends if type(end) in (int, float)]
+    return len(ends) == len(numbers) == 2 and 0 < as_float(numbers[0]) < as_float(numbers[1]) < math.inf
 
 
 def _at(ends: Sequence[float], places: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from codec.models.base import Codec
 from codec.models.hyperprior import FactorizedPrior, MeanScaleHyperprior, ScaleHyperprior
+from codec.types import shown
 
 # What the scales of new latents begin at; their deviation is that of an old one in the median, 0.3 in a trained codec. What
 # fresh weights predict is near 0, at which each symbol but 0 costs tens of bits.
@@ -27,6 +28,18 @@ def is_wider(codec: Codec, arguments: Mapping[str, object]) -> bool:
         and all(isinstance(new, int) and isinstance(old, int) and new >= old for new, old in widths)
         and {**codec.arguments, "N": 0, "M": 0} == {**arguments, "N": 0, "M": 0}
     )
+
+
+def what_to_set(codec: Codec, arguments: Mapping[str, object], same: bool) -> str:
+    """What of a training's settings makes `codec` one that begins with weights of these arguments.
+
+    same: whether they are of the same model.
+    """
+    count, ours = arguments.get("levels"), codec.arguments.get("levels")
+    others = {key: value for key, value in arguments.items() if key != "levels"} | ({} if ours is None else {"levels": ours})
+    if not same or count == ours or (others != codec.arguments and not is_wider(codec, others)):
+        return "the same model"
+    return f"levels.count={shown(count)}" if ours is not None else f"levels=ladder levels.count={shown(count)}"
 
 
 @torch.no_grad()

@@ -84,12 +84,16 @@ def test_a_level_that_steers_has_a_target_and_divides_the_weight(level, above):
     [
         ((1, 0.1, 0.2), "levels.count=1"), ((4, 0.2, 0.1), "the second larger"),
         ((4, 0.0, 0.1), "positive"), ((4, 0.1, float("inf")), "positive"), ((4, 0.1, 0.2, [0.3]), "levels.target_bpp"),
-        ((4, 0.1, 0.2, [0.3, 0.2]), "levels.target_bpp"),
+        ((4, 0.1, 0.2, [0.3, 0.2]), "levels.target_bpp"), ((4, 0.1, 0.2, 0.3), "levels.target_bpp=0.3; expected null, or two"),
+        ((4, 0.1, 0.2, ["a", "b"]), "levels.target_bpp="), ((4, 0.1, 0.2, []), "levels.target_bpp="),
+        ((4, 0.1, 0.2, "ab"), "levels.target_bpp=ab"), ((4, 0.1, "abc"), "levels.highest=abc; expected"),
+        ((4, None, 0.1), "levels.lowest=None"), ((4, [0.1], 0.2), "levels.lowest="), ((4, True, 2), "levels.lowest=True"),
     ],
 )  # fmt: skip
 def test_what_is_no_ladder_is_one_line(arguments, words):
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError, match=words) as raised:
         Ladder(*arguments)
+    assert "\n" not in str(raised.value)
 
 
 def test_mistakes_are_named():

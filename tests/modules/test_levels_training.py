@@ -93,8 +93,13 @@ def test_it_starts_from_a_codec_of_one_rate_whose_lambda_has_gain_1(tmp_path):
     again = build_model("mean_scale", N=8, M=12, levels=6)
     start_from(again, tmp_path / "l.safetensors", loss)
     assert again.levels.log_gains.equal(codec.levels.log_gains)
-    with pytest.raises(UserError, match="set the same model"):
+    with pytest.raises(UserError, match="set levels=ladder levels.count=6, or another init_from"):
         start_from(live_codec("mean_scale"), tmp_path / "l.safetensors", RateDistortion(mse_255, 0.01))
+    eight = RateDistortion(mse_255, 0.01, levels=Ladder(8, 0.001, 0.1))
+    with pytest.raises(UserError, match="set levels.count=6, or another init_from"):
+        start_from(build_model("mean_scale", N=16, M=12, levels=8), tmp_path / "l.safetensors", eight)
+    with pytest.raises(UserError, match="set the same model, or another init_from"):
+        start_from(build_model("mean_scale", N=8, M=10, levels=8), tmp_path / "l.safetensors", eight)
 
 
 @pytest.mark.parametrize("ends", [(0.004, 0.02), (0.0005, 0.3), (0.01, 0.3)], ids=["within", "around", "across"])
