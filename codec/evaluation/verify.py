@@ -1,18 +1,20 @@
 """Whether results are what they say: the same files, pictures and codec, decoded and measured once more."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from codec.evaluation.results import ImageRow, Results, hash_of_picture
+from codec.evaluation.results import QUANTITIES, ImageRow, Results, hash_of_picture
 from codec.files.bundle import load_bundle
 from codec.files.coding import decode_latents, reconstruct
 from codec.files.loaded import Bundle
-from codec.metrics.quality import finite, ms_ssim, psnr
+from codec.metrics.quality import finite, ms_ssim, ms_ssim_db, psnr
 from codec.types import UserError
 from data.testsets import TestImage, TestSet
 
 PSNR_TOLERANCE, MS_SSIM_TOLERANCE = 0.01, 1e-4  # latents are exact anywhere, the synthesis is rounded by each machine
+COMPARED = ("file_bpp", "psnr", "ms_ssim", "ms_ssim_db")
 
 
 def differences(results: Results, files: Path, bundle: Path, test_set: TestSet) -> Iterator[str]:
@@ -31,13 +33,35 @@ def differences(results: Results, files: Path, bundle: Path, test_set: TestSet) 
         yield f"{bundle}: its fingerprint is {codec.fingerprint.hex()}, the results are of {expected}"
         return
     pictures = {picture.name: picture for picture in test_set.pictures}
-    rows = [(row, point) for point in results.points for row in point.images]
-    yield from (f"{name}: the results have no such picture" for name in pictures.keys() - {row.name for row, _ in rows})
-    for row, point in rows:
-        if row.name not in pictures:
-            yield f"{row.name}: no such picture in {test_set.name}"
-        else:
-            yield from (f"{row.name}: {line}" for line in _of_picture(row, pictures[row.name], point.files(files), codec))
+    for point in results.points:
+        at = f" at level {point.setting['level']}" if "level" in point.setting else ""
+        lacking = [name for name in pictures if name not in {row.name for row in point.images}]
+        yield from (f"{name}: the results have no such picture{at}" for name in lacking)
+        for row in point.images:
+            if row.name not in pictures:
+                yield f"{row.name}: no such picture in {test_set.name}"
+            else:
+                yield from (f"{row.name}: {line}" for line in _of_picture(row, pictures[row.name], point.files(files), codec))
+
+
+def contradictions(results: Results, text: str) -> Iterator[str]:
+    """What the document of results says beside its rows that is not what its rows give, a line each; text: as it was read."""
+    said, given = json.loads(text), json.loads(results.to_json())
+    for name, values in said.get("results", {}).items():
+        if values != given["results"].get(name):
+            yield f"results, {name}: {values}, and the pictures give {given['results'].get(name)}"
+    for point, own in zip(said["points"], given["points"], strict=True):
+        for name, value in point.get("means", {}).items():
+            if value != own["means"].get(name):
+                yield f"mean {name} {value}, and the pictures give {own['means'].get(name)}"
+
+
+def told_alone(results: Results) -> list[str]:
+    """The quantities that the results have and no measuring again compares."""
+    rows = [row for point in results.points for row in point.images]
+    names = [name for name in QUANTITIES if name not in COMPARED and any(getattr(row, name) is not None for row in rows)]
+    names += [name for name in ("fid", "kid") if any(name in point.of_set for point in results.points)]
+    return [*names, *results.costs, "streams"]
 
 
 def _of_picture(row: ImageRow, picture: TestImage, files: Path, codec: Bundle) -> Iterator[str]:
@@ -55,11 +79,14 @@ def _of_picture(row: ImageRow, picture: TestImage, files: Path, codec: Bundle) -
         return
     latents, height, width = decode_latents(codec, data)
     decoded = reconstruct(codec, latents, height, width)
+    if (width, height) != (row.width, row.height):
+        yield f"{width}x{height}, the results say {row.width}x{row.height}"
     if 8 * len(data) / (height * width) != row.file_bpp:
         yield f"{8 * len(data) / (height * width):.6f} bpp, the results say {row.file_bpp}"
     for name, found, said, tolerance in (
         ("PSNR", finite(psnr(decoded, original)), row.psnr, PSNR_TOLERANCE),
         ("MS-SSIM", ms_ssim(decoded, original) if row.ms_ssim is not None else None, row.ms_ssim, MS_SSIM_TOLERANCE),
+        ("MS-SSIM in dB", ms_ssim_db(row.ms_ssim), row.ms_ssim_db, 1e-9),  # of what the row itself says
     ):
         if (found is None) != (said is None) or (found is not None and said is not None and abs(found - said) > tolerance):
             yield f"{name} {found}, the results say {said}"

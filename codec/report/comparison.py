@@ -102,7 +102,7 @@ def _bundle(path: Path) -> Bundle:
 def _bundle_of(measured: Measured) -> Bundle:
     """The bundle that made results: of its run, or the shipped one, by its fingerprint."""
     said = measured.results.made_by.get("bundle") or measured.results.description
-    for path in (RunFolder(measured.path.parent.parent).bundle, SHIPPED):
+    for path in (RunFolder.of_results(measured.path).bundle, SHIPPED):
         if path.is_file() and _bundle(path).fingerprint.hex() in said:
             return _bundle(path)
     raise UserError(f"no bundle of {measured.path}: it is neither beside its run nor the shipped one")

@@ -116,7 +116,7 @@ def _add_file(found: Sources, path: Path) -> None:
     except (OSError, ValueError) as error:
         raise UserError(f"{path} holds no JSON ({error}); expected results of codec or of CompressAI; check the path") from None
     if isinstance(document, dict) and "points" in document:
-        results, run = Results.read(path), RunFolder(path.parent.parent)
+        results, run = Results.read(path), RunFolder.of_results(path)
         found.measured.append(Measured(results, path, run if is_learned(results) and run.config_file.is_file() else None))
         return
     try:

@@ -49,6 +49,11 @@ class RunFolder:
         self.results = path / "results"
         self.report = path / "report"
 
+    @classmethod
+    def of_results(cls, path: Path) -> "RunFolder":
+        """The folder in whose `results` the file lies, whichever folder it is named from."""
+        return cls(path.absolute().parent.parent)
+
     @property
     def finished(self) -> bool:
         """Whether training, coding and the report are done."""
@@ -66,12 +71,12 @@ class RunFolder:
             return len(list(islice(file, 2))) > 1
 
     def log(self) -> list[dict[str, str]]:
-        """The rows of metrics.csv, by its columns; a line that is being written now, or was cut, is left out."""
+        """The rows of metrics.csv, by its columns; a line that is cut, or has values without one, is left out."""
         if not self.metrics_file.exists():
             return []
         lines = self.metrics_file.read_text().splitlines(keepends=True)
         rows = csv.DictReader(line for line in lines if line.endswith("\n"))
-        return [row for row in rows if None not in row.values()]
+        return [row for row in rows if None not in row and None not in row.values()]
 
     def _identity(self) -> Identity:
         """What it was made with, by what this version takes for identity."""
