@@ -149,7 +149,8 @@ def confidence(
     Each resample's curves are of its means, PCHIP over their own overlap; the interval is from 2.5 to 97.5 percent of them.
     of_mean: the quality that a mean stands for, of an array of any shape, where that is another one: dB of the mean MS-SSIM.
     seed: of the draws.
-    Raises UserError for curves that bd_rate refuses, fewer than 4 pictures, and where more than 1 % of the resamples are not monotone or hardly meet.
+    Raises UserError for curves that bd_rate refuses, fewer than 4 pictures, and where more than 1 % of the resamples are not
+    monotone or hardly meet.
     """
     if anchor.shape[1] != codec.shape[1]:
         raise UserError(f"{anchor.shape[1]} and {codec.shape[1]} pictures; expected the same ones; measure both on one set")

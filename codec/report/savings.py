@@ -74,7 +74,7 @@ def _compared(anchor: Curve, codec: Curve, quantity: str) -> _Compared:
     most = max(map(len, names))
     if not all(rows):
         if len(common) < most:
-            raise UserError(f"{most - len(common)} of {most} pictures have no {NAMES[quantity]} at some rate, and one is of all")
+            raise UserError(f"{most - len(common)} of {most} pictures have no {NAMES[quantity]}, and the other curve is of all")
         return _Compared([anchor.of(quantity), codec.of(quantity)], [], "no interval: a curve without pictures of its own")
     for name in common:
         if len({point[name].picture_sha256 for own in rows for point in own} - {None}) > 1:

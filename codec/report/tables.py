@@ -137,6 +137,7 @@ def print_savings(curves: Sequence[Curve], console: Console) -> None:
                 line += f" ({sure.low:+.1f} to {sure.high:+.1f} % in 95 % of draws of {sure.num_pictures} such pictures)"
             line += "" if found.gain is None else f", BD-PSNR {found.gain:+.2f} dB"
             line += f" against {other.name}, from {low:.1f} to {high:.1f} dB"
-            console.print(escape(line + (f" ({found.told})" if found.told and other.kind != "published" else "")), soft_wrap=True)
+            line += f" ({found.told})" if found.told and other.kind != "published" else ""
+            console.print(escape(line), soft_wrap=True)
         for reason, against in without.items():
             console.print(escape(f"{curve.full_name}: no BD-rate against {', '.join(against)}: {reason}"), soft_wrap=True)
