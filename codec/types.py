@@ -45,7 +45,7 @@ def as_float(value: object) -> float:
     try:
         return float(value)
     except OverflowError:
-        return math.inf if value > 0 else -math.inf
+        return -math.inf if isinstance(value, int) and value < 0 else math.inf
 
 
 def shown(value: object, length: int = 60) -> str:

@@ -42,7 +42,7 @@ def _compression(
 
     def read(path: Path) -> _Content:
         size = picture_size(path)
-        memory_for_networks(bundle, *size)  # before its pixels take any
+        memory_for_networks(bundle, *size, keeping=wanted.compares)  # before its pixels take any
         offsets = None if better is None else level_offsets(bundle, better(path), offset, size)
         return _Content(read_picture(path), offsets)
 
@@ -136,7 +136,8 @@ def compress(arguments: argparse.Namespace) -> int:
     kept = Kept(bundle, grid, wanted, with_maps=better is not None)
     left = missing(jobs, arguments.resume, kept.fault_of)
     work_of = partial(_compression, grid=grid, wanted=wanted, better=better, offset=offset)
-    return _run(arguments, jobs, left, run_on_cores(left, work_of, bundle, arguments.batch, cores), kept.unchecked)
+    outcomes = run_on_cores(left, work_of, bundle, arguments.batch, cores, keeping=wanted.compares)
+    return _run(arguments, jobs, left, outcomes, kept.unchecked)
 
 
 def decompress(arguments: argparse.Namespace) -> int:

@@ -121,11 +121,12 @@ def free_memory(device: torch.device) -> int | None:
 class Needs(NamedTuple):
     """What coding takes there or back, whichever takes more.
 
-    kept: bytes for each pixel of what lies between the networks. networks: what works in strips, and the batch and size of the
-    map that it gets for a picture of PROBE.
+    kept: bytes for each pixel of what lies between the networks; analysed: of what the analysis gives, which is among it.
+    networks: what works in strips, and the batch and size of the map that it gets for a picture of PROBE.
     """
 
     kept: float
+    analysed: float
     networks: list[tuple[Strips, torch.Tensor]]
 
     def beside(self, alone: bool = False) -> float:
@@ -145,15 +146,19 @@ class Needs(NamedTuple):
 def needs_of(bundle: Bundle) -> Needs:
     """The needs of a codec; a small picture is coded."""
     with calls() as networks, allowing(sys.float_info.max):
+        analysed = _analysed(bundle).untyped_storage().nbytes()
         _back(bundle, _there(bundle))
     with counted() as taken:
         _back(bundle, _there(bundle))
-    return Needs(taken.kept / math.prod(PROBE), networks)
+    return Needs(taken.kept / math.prod(PROBE), analysed / math.prod(PROBE), networks)
+
+
+def _analysed(bundle: Bundle) -> torch.Tensor:
+    return bundle.analysis(torch.zeros(1, 3, *PROBE, dtype=torch.uint8, device=bundle.device)).to(bundle.pass_device)
 
 
 def _there(bundle: Bundle) -> list[bytes]:
-    model = bundle.model
-    y = bundle.analysis(torch.zeros(1, 3, *PROBE, dtype=torch.uint8, device=bundle.device)).to(bundle.pass_device)
+    model, y = bundle.model, _analysed(bundle)
     writer = StreamWriter(bundle.tables, bundle.scale_bounds)
     model.code_latents(model.at_levels(writer, _probed_levels(model)), y, model.latent_size(*PROBE), model.grid)
     return [payload.content for payload in writer.finish()]
@@ -170,18 +175,21 @@ def _probed_levels(model: Codec) -> torch.Tensor | None:
     return None if level is None else torch.full(model.latent_size(*PROBE), level)
 
 
-def memory_for_networks(bundle: Bundle, height: int, width: int, batch: int = 1) -> float:
-    """Bytes that a network may take while `batch` pictures of height and width are coded; infinite where there is enough.
+def memory_for_networks(bundle: Bundle, height: int, width: int, batch: int = 1, keeping: int = 0) -> float:
+    """Bytes that a network of `bundle` may take while `batch` pictures of height and width are coded; infinite for enough.
 
+    keeping: of how many such pictures what the analysis gave will be kept meanwhile, beside what `holding` says already.
     Raises UserError where it would be too little, before any is taken.
     """
     memory = bundle.memory or allowed_memory(None, bundle.device)
     if memory is None:
         return math.inf
-    pixels, taken = batch * padded_pixels(bundle.model, height, width), memory.taken + _held.get()
-    left = memory.limit - taken
-    if left >= ENOUGH * pixels:
+    padded, taken = padded_pixels(bundle.model, height, width), memory.taken + _held.get()
+    pixels, left = batch * padded, memory.limit - taken
+    if left >= ENOUGH * (pixels + keeping * padded):
         return math.inf
+    kept = keeping * padded * bundle.needs.analysed
+    taken, left = taken + kept, left - kept
     high, wide = (side * bundle.model.latent_stride for side in bundle.model.latent_size(height, width))
     least = bundle.needs.least(batch, high, wide, memory.alone)
     if least > left:

@@ -23,15 +23,21 @@ CAN_FORK = sys.platform == "linux"  # with all that is loaded, at once; elsewher
 
 
 def run_on_cores(
-    jobs: Sequence[Job], work_of: Callable[[Bundle], Work], bundle: Bundle, batch: int | None, cores: int
+    jobs: Sequence[Job],
+    work_of: Callable[[Bundle], Work],
+    bundle: Bundle,
+    batch: int | None,
+    cores: int,
+    keeping: bool = False,
 ) -> Iterator[Outcome]:
     """Each job with what came of it, in their order: a picture on each core, or on all of them, whichever memory allows.
 
     work_of: the work that a codec does, here that of `bundle`. batch: as run_jobs has it, if not what suits its device. cores:
-    those that may be used, which torch has in the end. See run_in_processes.
+    those that may be used, which torch has in the end. keeping: whether what the analysis of a batch gave is kept while its
+    pictures are decoded. See run_in_processes.
     """
     batch = batch or BATCH.get(bundle.device.type, 1)
-    processes = _most_processes(jobs, work_of(bundle), bundle, batch, cores)
+    processes = _most_processes(jobs, work_of(bundle), bundle, batch, cores, keeping)
     try:
         if processes > 1:
             yield from run_in_processes(jobs, work_of(_with_share(bundle, processes)), batch, processes)
@@ -41,7 +47,7 @@ def run_on_cores(
         yield from run_jobs(jobs, work_of(bundle), batch, overlap=bundle.device != CPU)
 
 
-def _most_processes(jobs: Sequence[Job], work: Work, bundle: Bundle, batch: int, cores: int) -> int:
+def _most_processes(jobs: Sequence[Job], work: Work, bundle: Bundle, batch: int, cores: int, keeping: bool) -> int:
     """How many there may be so that each can work on the largest picture."""
     most = min(cores, -(-len(jobs) // batch)) if CAN_FORK and bundle.device == CPU else 1
     sizes = [(1, 1)]
@@ -50,7 +56,7 @@ def _most_processes(jobs: Sequence[Job], work: Work, bundle: Bundle, batch: int,
             sizes.append(work.size(job.source))
     for processes in range(most, 1, -1):
         with suppress(UserError):
-            memory_for_networks(_with_share(bundle, processes), *max(sizes, key=math.prod), batch)
+            memory_for_networks(_with_share(bundle, processes), *max(sizes, key=math.prod), batch, keeping * batch)
             return processes
     return 1
 

@@ -14,7 +14,7 @@ from codec.files.coding import Analysed, Encoded, analysed, begin_coding, begin_
 from codec.files.container import MAX_BYTES, read_container
 from codec.files.level_map import told_offsets
 from codec.files.loaded import Bundle
-from codec.files.memory import holding
+from codec.files.memory import holding, memory_for_networks
 from codec.layers.regions import Grid
 from codec.types import UserError, as_float, shown
 
@@ -59,6 +59,11 @@ class Wanted(NamedTuple):
             return self.max_bytes
         return math.floor(min(self.bpp * (pixels / 8), MAX_BYTES))  # which no file exceeds: the product may be infinite
 
+    @property
+    def compares(self) -> bool:
+        """Whether pictures are decoded to find the level, while what the analysis gave is kept."""
+        return self.psnr is not None
+
 
 NOTHING = Wanted()
 
@@ -94,6 +99,9 @@ def begin_wanted(
     wanted.checked(bundle)
     if wanted in (NOTHING, Wanted(wanted.quality)):
         return begin_encoding(bundle, images, grid, level_of(bundle, wanted.quality), offsets)
+    if wanted.compares:
+        height, width = images.shape[-2:]
+        memory_for_networks(bundle, height, width, keeping=len(images))  # before minutes of work, not after them
     pictures = analysed(bundle, images, grid, offsets)
     found = [_found(bundle, pictures.of(number), image, wanted) for number, image in enumerate(images)]
     return lambda: found

@@ -12,8 +12,9 @@ from PIL import Image
 
 from codec.files import memory
 from codec.files.bundle import load_bundle
-from codec.files.coding import decode_latents, encode, reconstruct
+from codec.files.coding import analysed, decode_latents, encode, reconstruct
 from codec.files.container import read_container
+from codec.files.limits import padded_pixels
 from codec.files.loaded import CPU
 from codec.files.memory import Memory, allowed_memory, holding, memory_for_networks
 from codec.layers.strips import Strips
@@ -107,12 +108,24 @@ def test_what_the_analysis_gave_counts_where_its_user_keeps_it_while_pictures_ar
     bundle = bundles["segpic"]
     least = math.ceil(bundle.needs.least(1, 1024, 1024))
     enough = replace(bundle, memory=Memory(least, 0, asked=True))
-    y = torch.empty(1, 8, 256, 256)
+    y = torch.empty(1, 24, 256, 256)
     memory_for_networks(enough, 1024, 1024)
     with holding(y), pytest.raises(UserError, match="at least"):
         memory_for_networks(enough, 1024, 1024)
+    with pytest.raises(UserError, match="at least"):
+        memory_for_networks(enough, 1024, 1024, keeping=1)
+    both = replace(bundle, memory=Memory(least + y.nbytes, 0, asked=True))
+    memory_for_networks(both, 1024, 1024, keeping=1)
     with holding(y):
-        memory_for_networks(replace(bundle, memory=Memory(least + y.nbytes, 0, asked=True)), 1024, 1024)
+        memory_for_networks(both, 1024, 1024)
+
+
+@pytest.mark.parametrize("name", ALL_NAMES)
+def test_what_the_analysis_will_give_is_known_before(bundles, name):
+    bundle = bundles[name]
+    for size in ((70, 90), (1, 300)):
+        y = analysed(bundle, picture(*size)[None]).y
+        assert bundle.needs.analysed * padded_pixels(bundle.model, *size) == y.untyped_storage().nbytes()
 
 
 def test_what_a_process_has_already_counts():

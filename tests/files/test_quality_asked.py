@@ -1,6 +1,7 @@
 """The level at which a picture is coded, by quality, size or PSNR: no file is larger than asked, and no picture worse."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,8 +11,9 @@ import codec
 from codec.entropy.levels import Levels
 from codec.files import coding, quality
 from codec.files.bundle import load_bundle, save_bundle
-from codec.files.coding import decode, encode
+from codec.files.coding import analysed, decode, encode
 from codec.files.container import read_container
+from codec.files.memory import Memory
 from codec.files.quality import Wanted, begin_wanted, encode_wanted
 from codec.interface import PictureCodec
 from codec.metrics.quality import psnr
@@ -101,6 +103,19 @@ def test_the_analysis_runs_once(bundle, monkeypatch):
     most = len(encode(bundle, IMAGE, level=COUNT // 2).file) + 200
     begun = begin_wanted(bundle, images, None, Wanted(max_bytes=most))
     assert calls == [1, 1] and [len(encoded.file) <= most for encoded in begun()] == [True, True]
+
+
+def test_memory_that_does_not_hold_what_a_psnr_takes_is_refused_before_the_analysis(bundle, monkeypatch):
+    """Which is kept meanwhile; with as much as the plain file takes, and with what the line says."""
+    image = picture(200, 70)
+    high, wide = (side * bundle.model.latent_stride for side in bundle.model.latent_size(200, 70))
+    least, y = bundle.needs.least(1, high, wide), analysed(bundle, image[None]).y.nbytes
+    plain, enough = (replace(bundle, memory=Memory(limit, 0, asked=True)) for limit in (least + y - 1, least + y))
+    file = encode_wanted(enough, image, None, Wanted(psnr=0.1)).file
+    assert len(file) == len(encode(bundle, image, level=0).file) and encode_wanted(plain, image).file
+    monkeypatch.setattr(quality, "analysed", None)
+    with pytest.raises(UserError, match="a picture of 70x200 takes .* at least, and .* allowed"):
+        encode_wanted(plain, image, None, Wanted(psnr=0.1))
 
 
 def test_in_python(bundle, files):
