@@ -83,8 +83,9 @@ def _rows(point: CurvePoint) -> dict[str, ImageRow]:
 
 def _pictures(curves: Sequence[Curve]) -> list[str]:
     """Worst, middle and best quality by the first codec, so that the choice does not flatter."""
-    rows = [row for row in next((c.points[len(c.points) // 2].rows for c in curves), ()) if row.file_bpp is not None]
-    ranked = sorted(rows, key=lambda row: row.psnr or 0)
+    known = [point for curve in curves[:1] for point in curve.points if point.rows]
+    rows = [row for row in known[len(known) // 2].rows if row.file_bpp is not None] if known else []
+    ranked = sorted(rows, key=lambda row: math.inf if row.psnr is None else row.psnr)
     return [ranked[place].name for place in sorted({0, len(ranked) // 2, len(ranked) - 1}) if ranked][:NUM_PICTURES]
 
 
@@ -178,6 +179,7 @@ def _by_classical(curve: Curve, scene: Scene, original: Tensor) -> tuple[str, Te
     codec = next((codec for codec in CLASSICAL.values() if codec.label == curve.name), None)
     if codec is None:
         raise UserError("no such codec is here")
+    codec.check()
     setting = _setting_at(curve, scene)
     source = Image.fromarray(original.permute(1, 2, 0).contiguous().numpy())
     data = attempt(partial(codec.encode, source, setting))
@@ -221,6 +223,8 @@ def _scenes(dataset: str, curves: Sequence[Curve], test_set: TestSet, comparison
             scene = Scene(dataset, name, rate, width, height, top, left, whole)
             _fill(scene, comparison, curves, original)
             comparison.scenes.append(scene)
+            maps = [one.map for one in scene.bits] + [m for one in scene.latents for m in one.maps.values()]
+            comparison.num_bytes += sum(len(one) for one in maps) * 3 // 4
 
 
 def compare(curves: Sequence[Curve], find_set: FindSet) -> Comparison:

@@ -1,5 +1,7 @@
 """Codecs as curves: which points belong together, what each has, and which are missing."""
 
+import itertools
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +12,7 @@ from codec.metrics.published import FEW, Published, in_decibels, published
 from codec.report.doctor import MAX_TARGET_GAP
 from codec.report.runs_of import Run
 from codec.report.sources import SHIPPED, Measured, Sources, is_learned
+from codec.types import printable
 
 QUANTITIES = {
     "psnr": "PSNR in dB", "ms_ssim_db": "MS-SSIM in dB, of the mean", "lpips": "LPIPS", "fid": "FID", "kid": "KID",
@@ -96,15 +99,37 @@ def _side_information(point: Point) -> float | None:
 def curves_of(sources: Sources, runs: Sequence[Run]) -> list[Curve]:
     """All curves, set by set: what was trained, the classical codecs beside it, what was published on the set."""
     found = []
-    waiting = [set_of(run) for run in runs if run.state.status != "finished"]
+    waiting = _by_set([run for run in runs if run.state.status != "finished"], sources.sets())
     asked = {name for name in sources.shown if name != SHIPPED} or set(FEW)
     for dataset in dict.fromkeys([*sources.sets(), *waiting]):
         here = [one for one in sources.measured if one.results.dataset == dataset]
-        found += _trained(here, runs, dataset)
+        found += _trained(here, runs, waiting.get(dataset, []), dataset)
         found += _classical([one for one in here if not is_learned(one.results)], dataset)
         found += [_published(curve, True) for curve in sources.foreign if curve.dataset == dataset]
         found += [_published(curve, name in asked) for name, curve in published(dataset).items()]
-    return _shortened(found)
+    return _shortened(_numbered(found))
+
+
+def _by_set(waiting: Sequence[Run], measured: Sequence[str]) -> dict[str, list[Run]]:
+    """Runs by the set that they will be measured on; those that have not begun say none, and go where the others go."""
+    found: dict[str, list[Run]] = {}
+    for run in waiting:
+        found.setdefault(set_of(run), []).append(run)
+    silent = found.pop("", [])
+    if silent and (others := [*found, *measured]):
+        found.setdefault(max(others, key=others.count), []).extend(silent)
+    return found
+
+
+def _numbered(curves: Sequence[Curve]) -> list[Curve]:
+    """Those of one set and name told apart: as of two files of results."""
+    kept: list[Curve] = []
+    for curve in curves:
+        taken = {one.full_name for one in kept if one.dataset == curve.dataset}
+        names = (f"{curve.full_name} ({number})" if number > 1 else curve.full_name for number in itertools.count(1))
+        name = next(name for name in names if name not in taken)
+        kept.append(curve if name == curve.full_name else replace(curve, name=name, full_name=name))
+    return kept
 
 
 def _points(one: Measured, run: Run | None) -> Iterator[CurvePoint]:
@@ -115,7 +140,7 @@ def _points(one: Measured, run: Run | None) -> Iterator[CurvePoint]:
 
 
 class Entry(NamedTuple):
-    """A run or results that give points to a curve. missing: what there is no point of, and why."""
+    """A run or results that give points to a curve. missing: what there is no point of, and why. path: of the results."""
 
     name: str
     setting: dict[str, Any]
@@ -123,21 +148,26 @@ class Entry(NamedTuple):
     run: Run | None
     source: str = ""
     missing: str = ""
+    path: Path = Path()
 
 
-def _trained(measured: Sequence[Measured], runs: Sequence[Run], dataset: str) -> list[Curve]:
-    """Runs of one name are one curve over λ; where two have the same λ, one for each value of what else differs in them."""
+def _trained(measured: Sequence[Measured], runs: Sequence[Run], waiting: Sequence[Run], dataset: str) -> list[Curve]:
+    """Runs of one name are one curve over λ; where two have the same λ, one for each value of what else differs in them.
+
+    Results that no run has are told apart by their folders.
+    """
     by_folder = {run.folder.path: run for run in runs}
     entries = []
     for one in measured:
         if is_learned(one.results):
             run = None if one.run is None else by_folder.get(one.run.path)
             points = list(_points(one, run))
-            entries.append(Entry(one.results.name, points[0].setting if points else {}, points, run, one.results.description))
+            setting = points[0].setting if points else {}
+            entries.append(Entry(one.results.name, setting, points, run, one.results.description, path=one.path))
     has_results = [entry.run for entry in entries]  # as of a run that was stopped while classical codecs were measured
-    for run in runs:
-        if run.state.status != "finished" and set_of(run) == dataset and not any(run is other for other in has_results):
-            entries.append(_half_finished(run, dataset))
+    for run in waiting:
+        if not any(run is other for other in has_results):
+            entries.append(_half_finished(run, dataset, [other.name for other in runs if set_of(other) == dataset]))
     curves = []
     for name in dict.fromkeys(entry.name for entry in entries):
         for variant, members in _variants([entry for entry in entries if entry.name == name]).items():
@@ -163,23 +193,42 @@ def _variants(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
         of_setting.setdefault(repr(sorted(entry.setting.items())), []).append(entry)
     keys = {key for same in of_setting.values() for key in _differing(same)}
     told = sorted(keys - FOLLOWING) or sorted(keys)
+    folders = any(len(same) > 1 and any(entry.run is None for entry in same) for same in of_setting.values())
     variants: dict[str, list[Entry]] = {}
     for entry in entries:
-        values = {} if entry.run is None else entry.run.values
-        label = " ".join(f"{SHORT.get(key, key.removeprefix('model.'))}={values.get(key)}" for key in told if key in values)
+        if entry.run is None:
+            label = _folder_of(entry, entries) if folders else ""
+        else:
+            values = entry.run.values
+            label = " ".join(f"{SHORT.get(key, key.removeprefix('model.'))}={values.get(key)}" for key in told if key in values)
         variants.setdefault(label, []).append(entry)
     return variants
 
 
+def _folder_of(entry: Entry, entries: Sequence[Entry]) -> str:
+    """The folder by which results that no run has are told from the others of their name."""
+    paths = [other.path.absolute().parent for other in entries if other.run is None]
+    below = entry.path.absolute().parent.relative_to(os.path.commonpath(paths)).parts
+    return f"from={printable(below[0] if below else paths[0].name)}"
+
+
 def set_of(run: Run, node: str = "test") -> str:
-    """The name of the set that a run is to be measured on; with node="data.val", of the one that it validates on."""
+    """The name of the set that a run is to be measured on; with node="data.val", of the one that it validates on.
+
+    Empty for one that has not begun.
+    """
+    if not run.values:
+        return ""
     target = str(run.values.get(f"{node}._target_", "")).rpartition(".")[2]
     of_itself = Path(str(run.values.get(f"{node}.root"))).name if target == "folder" else target
     return str(run.values.get(f"{node}.name") or of_itself)
 
 
-def _half_finished(run: Run, dataset: str) -> Entry:
-    """Of a run that is not finished: the last validation, where it was on these pictures, and what is missing."""
+def _half_finished(run: Run, dataset: str, names: Sequence[str]) -> Entry:
+    """Of a run that is not finished: the last validation, where it was on these pictures, and what is missing.
+
+    names: of the runs of the set; one that has not begun is of the name that most of them have.
+    """
     state, setting = run.state, run.setting
     of = f" of {state.steps}" if state.steps else ""
     told = f"failed: {state.why}" if state.status == "failed" else f"{state.status} at step {state.step}{of}"
@@ -188,7 +237,9 @@ def _half_finished(run: Run, dataset: str) -> Entry:
     if set_of(run, "data.val") == dataset and rates and quality:
         values = {"bpp": rates[-1], "psnr": quality[-1]}
         points = [CurvePoint(label, values, (), setting, run, f"{told}; estimated rate of its last validation")]
-    return Entry(run.name, setting, points, run, "", f"{label}: {told}")
+    begun = bool(run.values)
+    name = run.name if begun or not names else max(names, key=names.count)
+    return Entry(name, setting, points, run, "", f"{label if begun else printable(run.folder.path.name)}: {told}")
 
 
 def _classical(measured: Sequence[Measured], dataset: str) -> list[Curve]:

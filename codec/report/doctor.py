@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from codec.evaluation.results import Point, Results
+from codec.report.runs_of import facts_of
 from codec.runs.folder import RunFolder
 from codec.types import UserError
 
@@ -51,7 +52,7 @@ def diagnose(folder: RunFolder) -> list[Finding]:
 
     A run that is not finished is judged by what it has done. Results of any set count, the first of them that tells.
     """
-    found = [*of_training(_config(folder), _log(folder), folder.facts(), folder.bundle.exists())]
+    found = [*of_training(_config(folder), _log(folder), facts_of(folder), folder.bundle.exists())]
     found += [finding for path in sorted(folder.results.glob("*.json")) for finding in of_results(path)]
     return _once(found)
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from codec.report.comparison import FindSet, compare
-from codec.report.curves import curves_of
+from codec.report.curves import Curve, curves_of
 from codec.report.figures import write_figures
 from codec.report.page import write_page
 from codec.report.papers import write_tables
 from codec.report.payload import Report, Savings, payload
-from codec.report.runs_of import read_run
+from codec.report.runs_of import Run, read_run
 from codec.report.savings import OVER, savings
 from codec.report.sources import read_sources
 from codec.report.style import styles_of
@@ -40,7 +40,7 @@ def write_report(words: Sequence[str], out: Path, find_set: FindSet) -> Written:
     curves = curves_of(sources, runs)
     if not curves:
         raise UserError(f"no results in {', '.join(words)}; expected at least one codec that was measured; wait for a run")
-    report = _report(words, out, curves, runs, find_set)
+    report = _report(words, out, curves, runs, find_set, sources.left_out)
     files = []
     for dataset in report.sets:
         own = report.of_set(dataset)
@@ -51,7 +51,9 @@ def write_report(words: Sequence[str], out: Path, find_set: FindSet) -> Written:
     return Written(page, write_page(payload(report), page), files, report.comparison.left_out)
 
 
-def _report(words: Sequence[str], out: Path, curves: list, runs: list, find_set: FindSet) -> Report:
+def _report(
+    words: Sequence[str], out: Path, curves: list[Curve], runs: list[Run], find_set: FindSet, left_out: Sequence[str]
+) -> Report:
     sets = list(dict.fromkeys(curve.dataset for curve in curves))
     names = list(dict.fromkeys(curve.name for curve in curves if curve.kind == "trained")) or ["published codecs"]
     several = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
@@ -63,4 +65,6 @@ def _report(words: Sequence[str], out: Path, curves: list, runs: list, find_set:
         dataset: {quantity: savings([c for c in curves if c.dataset == dataset], quantity) for quantity in OVER}
         for dataset in sets
     }
-    return Report(f"{several} on {', '.join(sets)}", curves, styles_of(curves), found, runs, compare(curves, find_set), made)
+    comparison = compare(curves, find_set)
+    comparison.left_out[:0] = left_out
+    return Report(f"{several} on {', '.join(sets)}", curves, styles_of(curves), found, runs, comparison, made)

@@ -11,7 +11,6 @@ from codec.atomic import write_atomically
 
 PARTS = files("codec.report") / "page"
 SCRIPTS = ("dom", "chart", "rates", "savings", "pictures", "compare", "training", "page")  # in this order
-MOST_BYTES = 15_000_000
 
 
 def in_script(data: Mapping[str, Any]) -> str:
@@ -30,5 +29,6 @@ def write_page(data: Mapping[str, Any], path: Path) -> int:
     }
     head, *rest = (PARTS / "page.html").read_text().split("{{")
     text = head + "".join(filled[name] + after for name, _, after in (part.partition("}}") for part in rest))
-    write_atomically(path, text.encode())
-    return len(text.encode())
+    page = text.encode(errors="backslashreplace")  # a folder's name may hold bytes that are no text
+    write_atomically(path, page)
+    return len(page)

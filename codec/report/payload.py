@@ -83,10 +83,11 @@ def _saving(place: tuple[int, int], found: Saving) -> dict[str, Any]:
 
 def _costs(curve: Curve) -> dict[str, float | None]:
     """Seconds a megapixel, whole and by part, and what a trained codec takes; of the point in the middle."""
-    point = next((p for p in curve.points[len(curve.points) // 2 :] if p.measured is not None), None)
-    if point is None or point.measured is None:
+    known = [(point, point.measured) for point in curve.points if point.measured is not None]
+    if not known:
         return {}
-    results = point.measured.results
+    point, of = known[len(known) // 2]
+    results = of.results
     measured = next(p for p in results.points if p.images is point.rows)
     seconds = {name: measured.seconds_per_megapixel(name) for name in SECONDS}
     return {name: rounded(value) for name, value in (seconds | results.costs).items() if value is not None}

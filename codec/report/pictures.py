@@ -1,5 +1,6 @@
 """Parts of pictures side by side: original, decoded from our file, JPEG and AVIF of the same size."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -59,7 +60,7 @@ def _choose(results: Results) -> list[tuple[int, str]]:
 
     Of a codec with several rates they are shown at the lowest, the middle and the highest that was measured.
     """
-    ranked = sorted(results.shown.images, key=lambda row: row.psnr or 0)
+    ranked = sorted(results.shown.images, key=lambda row: math.inf if row.psnr is None else row.psnr)
     points, pictures = ((0, number // 2, number - 1) for number in (len(results.points), len(ranked)))
     return list(dict.fromkeys((point, ranked[place].name) for point, place in zip(points, pictures, strict=True)))
 

@@ -18,6 +18,10 @@ from codec.runs.state import RunState, read_state
 
 SECRET = re.compile(r"key|token|secret|passw|credential|auth", re.IGNORECASE)
 SECRET_WORD = re.compile(r"(?i)^([^=]*(?:key|token|secret|passw|credential|auth)[^=]*)=.*$", re.DOTALL)
+# Within a value: one of several in braces, a part of an address, and who asks for it.
+SECRET_PART = re.compile(
+    r"(?i)((?:key|token|secret|passw|credential|auth)\w*[\"']?\s*[:=]\s*)[^,}&\s]+|(?<=//)[^/@\s]*:[^/@\s]*(?=@)"
+)
 HIDDEN = "hidden"
 NOT_COMPARED = ("logger", "hydra", "run_dir", "retry", "ladder")  # they change no figure, or follow from others
 MOST_ROWS = 400  # of a log, in a page
@@ -52,7 +56,13 @@ def flat(config: Any, above: str = "") -> Iterator[tuple[str, Any]]:
         for key, value in config.items():
             yield from flat(value, f"{above}.{key}" if above else str(key))
     else:
-        yield above, HIDDEN if SECRET.search(above) and config is not None else config
+        hidden = SECRET.search(above) and config is not None
+        yield above, HIDDEN if hidden else without_secrets(config) if isinstance(config, str) else config
+
+
+def without_secrets(text: str) -> str:
+    """The text without what in it looks like a credential."""
+    return SECRET_PART.sub(lambda part: (part[1] or "") + HIDDEN, text)
 
 
 def _yaml(path: Path) -> Any:
@@ -78,16 +88,21 @@ def _number(text: str) -> float | None:
     return value if abs(value) < 1e300 else None  # neither NaN nor infinite: JSON has no word for them
 
 
+def facts_of(folder: RunFolder) -> dict[str, Any]:
+    """What its run.json says; nothing where that was cut."""
+    try:
+        return folder.facts()
+    except json.JSONDecodeError:
+        return {}
+
+
 def read_run(folder: RunFolder) -> Run:
     """What the folder of a run says."""
-    values = dict(flat(_yaml(folder.config_file)))
-    name = " ".join(dict.fromkeys(filter(None, (values.get("experiment_name"), values.get("model.name")))))
-    try:
-        facts = folder.facts()
-    except json.JSONDecodeError:
-        facts = {}
+    config = _yaml(folder.config_file)
+    values = dict(flat(config)) if config else {}
+    name = " ".join(dict.fromkeys(str(word) for word in (values.get("experiment_name"), values.get("model.name")) if word))
     state = read_state(folder.path) or RunState("asked")
-    return Run(folder, name or folder.path.name, values, state, facts, _log(folder))
+    return Run(folder, name or folder.path.name, values, state, facts_of(folder), _log(folder))
 
 
 def command_of(run: Run) -> str:
@@ -97,7 +112,7 @@ def command_of(run: Run) -> str:
         given = [f"{key}={value}" for key, value in run.facts.get("given", {}).items()]
         experiment = run.values.get("experiment_name")
         words = ["train", *([f"experiment={experiment}"] if experiment not in (None, "quickstart") else []), *given]
-    return "codec " + shlex.join(SECRET_WORD.sub(rf"\1={HIDDEN}", str(word)) for word in words)
+    return "codec " + shlex.join(without_secrets(SECRET_WORD.sub(rf"\1={HIDDEN}", str(word))) for word in words)
 
 
 def differences(runs: Sequence[Run]) -> dict[str, list[Any]]:

@@ -118,7 +118,7 @@ def saving(anchor: Curve, codec: Curve, quantity: str) -> Saving:
             gain = bd_quality(*compared.curves)
         except UserError:
             gain = None
-    interval, why = _interval(compared, quantity)
+        interval, why = _interval(compared, quantity)
     told = dict.fromkeys(str(warning.message) for warning in caught)
     return Saving(rate, percents, gain, interval, "; ".join(filter(None, (*told, compared.told, why))))
 

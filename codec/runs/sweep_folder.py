@@ -39,7 +39,8 @@ class SweepFolder:
         """The points by their numbers, each run once; none where there is no sweep."""
         if not self.list.exists():
             return []
-        rows = map(json.loads, self.list.read_text().splitlines())
+        lines = self.list.read_text().splitlines(keepends=True)
+        rows = (json.loads(line) for line in lines if line.endswith("\n"))  # the last may be written now, or was cut
         listed = [Listed(row["point"], row["lmbda"], self._at(row["folder"])) for row in rows]
         return sorted({one.folder: one for one in reversed(listed)}.values())
 
