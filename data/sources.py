@@ -198,7 +198,7 @@ class SkimagePhotographs(Photographs):
 class Leaves(DeadLeaves):
     """Crops of dead leaves; the pictures made last are kept, up to 256 MiB.
 
-    regions: None, a grid on each crop, or the exact map of the leaves. drawn: in flat colours, not as photographed.
+    num_pictures, size, seed, drawn: see DeadLeaves. regions: None, a grid on each crop, or the exact map of the leaves.
     """
 
     def __init__(

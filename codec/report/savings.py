@@ -50,8 +50,9 @@ class _Compared(NamedTuple):
     """Two curves, the anchor's first, over the same pictures. pictures: [points, pictures, 2], bpp and quality, of each where
     both are known by picture. told: what to know of it."""
 
-    curves: list[list[tuple[float, float]]]
-    pictures: list[np.ndarray]
+    anchor: list[tuple[float, float]]
+    codec: list[tuple[float, float]]
+    pictures: tuple[np.ndarray, np.ndarray] | None
     told: str
 
 
@@ -75,7 +76,7 @@ def _compared(anchor: Curve, codec: Curve, quantity: str) -> _Compared:
     if not all(rows):
         if len(common) < most:
             raise UserError(f"{most - len(common)} of {most} pictures have no {NAMES[quantity]}, and the other curve is of all")
-        return _Compared([anchor.of(quantity), codec.of(quantity)], [], "no interval: a curve without pictures of its own")
+        return _Compared(anchor.of(quantity), codec.of(quantity), None, "no interval: a curve without pictures of its own")
     for name in common:
         if len({point[name].picture_sha256 for own in rows for point in own} - {None}) > 1:
             raise UserError(f"not the same pictures: two are called {name}")
@@ -83,11 +84,11 @@ def _compared(anchor: Curve, codec: Curve, quantity: str) -> _Compared:
         raise UserError(f"not the same pictures: none has {NAMES[quantity]} by both at every rate")
     told = "" if len(common) == most else f"over {len(common)} of {most} pictures, which have {NAMES[quantity]} by both"
     sign = -1 if quantity in LESS_IS_BETTER else 1
-    pictures = [
+    before, after = (
         np.array([[(point[name].file_bpp, sign * getattr(point[name], column)) for name in common] for point in own])
         for own in rows
-    ]
-    return _Compared([_means(quantity, found) for found in pictures], pictures, told)
+    )
+    return _Compared(_means(quantity, before), _means(quantity, after), (before, after), told)
 
 
 def _means(quantity: str, pictures: np.ndarray) -> list[tuple[float, float]]:
@@ -96,7 +97,7 @@ def _means(quantity: str, pictures: np.ndarray) -> list[tuple[float, float]]:
 
 
 def _interval(compared: _Compared, quantity: str) -> tuple[Confidence | None, str]:
-    if not compared.pictures:
+    if compared.pictures is None:
         return None, ""
     try:
         return confidence(*compared.pictures, of_mean=OF_MEAN.get(quantity, np.asarray)), ""
@@ -110,12 +111,12 @@ def saving(anchor: Curve, codec: Curve, quantity: str) -> Saving:
         warnings.simplefilter("always")
         try:
             compared = _compared(anchor, codec, quantity)
-            rate = bd_rate(*compared.curves)
-            percents = {method: bd_rate(*compared.curves, method).percent for method in METHODS}
+            rate = bd_rate(compared.anchor, compared.codec)
+            percents = {method: bd_rate(compared.anchor, compared.codec, method).percent for method in METHODS}
         except UserError as error:
             return Saving(None, why=str(error).partition("; expected positive rates")[0])
         try:
-            gain = bd_quality(*compared.curves)
+            gain = bd_quality(compared.anchor, compared.codec)
         except UserError:
             gain = None
         interval, why = _interval(compared, quantity)
