@@ -22,6 +22,7 @@ LESS_IS_BETTER = ("lpips", "fid", "kid")
 KINDS = ("trained", "classical", "published")
 NO_VARIANT = ("logger", "run_dir", "test", "trainer", "retry", "val_every", "save_every", "log_every")  # nodes of a run
 FOLLOWING = {"data.seed", "schedule.steps"}  # keys that follow others
+LEVELS = "levels=several"  # a variant's name, beside codecs of one rate
 SHORT = {"lmbda": "λ", "target_bpp": "target", "quality_layers": "layers", "adversarial.beta": "β"}
 
 
@@ -187,10 +188,14 @@ def _differing(entries: Sequence[Entry]) -> set[str]:
 
 
 def _variants(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
-    """The entries of a name by what differs between those of the same setting: seeds, widths, steps."""
+    """The entries of a name by what differs between those of the same setting: seeds, widths, steps.
+
+    A codec with several rates is a curve alone, whatever its rates are.
+    """
     of_setting: dict[str, list[Entry]] = {}
     for entry in entries:
-        of_setting.setdefault(repr(sorted(entry.setting.items())), []).append(entry)
+        of_setting.setdefault(_alike(entry), []).append(entry)
+    mixed = LEVELS in of_setting and len(of_setting) > 1
     keys = {key for same in of_setting.values() for key in _differing(same)}
     told = sorted(keys - FOLLOWING) or sorted(keys)
     folders = any(len(same) > 1 and any(entry.run is None for entry in same) for same in of_setting.values())
@@ -201,8 +206,15 @@ def _variants(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
         else:
             values = entry.run.values
             label = " ".join(f"{SHORT.get(key, key.removeprefix('model.'))}={values.get(key)}" for key in told if key in values)
+        if mixed and _alike(entry) == LEVELS:
+            label = f"{LEVELS} {label}".strip()
         variants.setdefault(label, []).append(entry)
     return variants
+
+
+def _alike(entry: Entry) -> str:
+    """What two points of one curve do not share: their setting, or that they are codecs with several rates."""
+    return LEVELS if "level" in entry.setting else repr(sorted(entry.setting.items()))
 
 
 def _folder_of(entry: Entry, entries: Sequence[Entry]) -> str:

@@ -50,6 +50,22 @@ def test_results_of_two_folders_are_two_curves(tmp_path):
     assert set(curves(tmp_path)) == set(found)
 
 
+def test_a_codec_with_several_rates_is_a_curve_alone(tmp_path):
+    """Beside trainings at single rates of the same name, and beside one with another ladder."""
+    for place, lmbda in enumerate(LAMBDAS):
+        write_run(tmp_path / str(place), "plain", lmbda, made_up("plain hyperprior", lmbda))
+    for lowest, N in ((0, 8), (1, 16)):
+        points = [
+            replace(made_up("", lmbda).points[0], setting={"lmbda": lmbda, "level": k})
+            for k, lmbda in enumerate(LAMBDAS[lowest:])
+        ]
+        write_run(tmp_path / f"l{N}", "plain", 0.0067, Results("plain hyperprior", "", "scenes", points), N=N)
+    found = {curve.full_name: len(curve.points) for curve in curves(tmp_path).values()}
+    assert found == {
+        "plain hyperprior N=8": 5, "plain hyperprior levels=several N=8": 5, "plain hyperprior levels=several N=16": 4,
+    }  # fmt: skip
+
+
 def test_what_is_named_twice_is_there_once(tmp_path):
     run = write_run(tmp_path / "runs" / "one", "plain", 0.0067, made_up("plain hyperprior", 0.0067))
     found = curves(tmp_path / "runs", run / "results" / "scenes.json", tmp_path / "runs")
