@@ -47,8 +47,10 @@ class Saving(NamedTuple):
 
 
 class _Compared(NamedTuple):
-    """Two curves, the anchor's first, over the same pictures. pictures: [points, pictures, 2], bpp and quality, of each where
-    both are known by picture. told: what to know of it."""
+    """Two curves over the same pictures.
+
+    pictures: of each [points, pictures, 2], bpp and quality; None where one is not known by picture. told: what to know of it.
+    """
 
     anchor: list[tuple[float, float]]
     codec: list[tuple[float, float]]
