@@ -17,6 +17,32 @@ def print_table(ours: Results, others: Sequence[Results], console: Console) -> N
 
     Of a codec with several rates the pictures of the middle one, and a row a level.
     """
+    beside, unlimited = list(others), console.options.update(max_width=10_000)
+    while beside and console.measure(_by_picture(ours, beside, named=False), options=unlimited).maximum > console.width:
+        beside.pop()
+    console.print(_by_picture(ours, beside))
+    if len(beside) < len(others):
+        left = ", ".join(other.name for other in others[len(beside) :])
+        console.print(f"no room in this terminal for {left}: a wider one has them, and their results", soft_wrap=True)
+    _print_levels(ours, others, console)
+    _print_costs(ours, console)
+    _print_measures(ours, console)
+    _print_failures(others, console)
+    bpp, quality = ours.shown.mean("file_bpp"), ours.shown.mean("psnr")
+    assert bpp is not None
+    if quality is None:
+        console.print(f"[bold]{bpp:.3f} bpp; every picture came back exactly[/bold]")
+        return
+    line = f"{quality:.2f} dB at {bpp:.3f} bpp"
+    for other in others:
+        reference = psnr_at_rate(other.curve(), bpp)
+        if reference is not None:
+            line += f"; {abs(quality - reference):.2f} dB {'above' if quality >= reference else 'below'} {other.name}"
+    console.print(f"[bold]{line} at equal rate[/bold]" if others else f"[bold]{line}[/bold]", soft_wrap=True)
+
+
+def _by_picture(ours: Results, others: Sequence[Results], named: bool = True) -> Table:
+    """The table of pictures; without their names it is as narrow as can be."""
     point = ours.shown
     title = f"{escape(ours.name)} on {escape(ours.dataset)}: file sizes as written, quality as decoded"
     beside = f"\n{', '.join(other.name for other in others)}: PSNR in dB at the same bpp" if others else ""
@@ -43,25 +69,10 @@ def print_table(ours: Results, others: Sequence[Results], console: Console) -> N
         return [escape(name), *own, f"{show('encode_seconds', 2)} {show('decode_seconds', 2)}", *more, *at_rate]
 
     for image in point.images:
-        table.add_row(*cells(image.name, vars(image), [other.image_curve(image.name) for other in others]))
+        table.add_row(*cells(image.name if named else "", vars(image), [other.image_curve(image.name) for other in others]))
     table.add_section()
     table.add_row(*cells("mean", point.means(), [other.curve() for other in others]))
-    console.print(table)
-    _print_levels(ours, others, console)
-    _print_costs(ours, console)
-    _print_measures(ours, console)
-    _print_failures(others, console)
-    bpp, quality = point.mean("file_bpp"), point.mean("psnr")
-    assert bpp is not None
-    if quality is None:
-        console.print(f"[bold]{bpp:.3f} bpp; every picture came back exactly[/bold]")
-        return
-    line = f"{quality:.2f} dB at {bpp:.3f} bpp"
-    for other in others:
-        reference = psnr_at_rate(other.curve(), bpp)
-        if reference is not None:
-            line += f"; {abs(quality - reference):.2f} dB {'above' if quality >= reference else 'below'} {other.name}"
-    console.print(f"[bold]{line} at equal rate[/bold]" if others else f"[bold]{line}[/bold]", soft_wrap=True)
+    return table
 
 
 def _print_costs(ours: Results, console: Console) -> None:

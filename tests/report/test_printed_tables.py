@@ -48,6 +48,18 @@ def test_the_table_fits_a_terminal_of_80_columns():
         assert heading in text
 
 
+def test_codecs_that_find_no_room_are_named_and_no_number_is_cut():
+    """All that Pillow has, beside a codec: a wider terminal shows them."""
+    row = ImageRow("motorcycle_left_at_noon", 64, 64, 1.0, 30.0, 1.0, 1.0, 1.0, 0.9, 15.0, 0.5, 0.5)
+    names = ("jpeg", "webp_slowest", "avif", "avif_default", "jpeg2000", "avif_slowest")
+    others = [measure_classical(name, TestSet("photographs", [])) for name in names]
+    ours = Results("a codec", "", "photographs", [Point({}, [row])])
+    text = shown(ours, others)
+    assert "…" not in text and "no room in this terminal for AVIF default, JPEG 2000, AVIF slowest: " in text
+    assert max(len(line) for line in text.splitlines() if "no room" not in line) <= 80
+    assert "no room" not in shown(ours, others, width=120) and "30.00" in text
+
+
 def test_a_picture_that_a_codec_refused_is_a_dash_and_a_reason():
     refused = [ImageRow(p.name, 64, 64, None, None, failed="too wide [for it]") for p in PICTURES[:1]]
     ladder = [Point({"q": q}, refused + [ImageRow(p.name, 64, 64, q, 20.0 + q) for p in PICTURES[1:]]) for q in (0.5, 2.0)]
