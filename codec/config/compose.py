@@ -26,6 +26,8 @@ from codec.config.keys import check_keys, check_moved
 from codec.config.resolvers import register
 from codec.types import UserError
 
+# What is a name or a path although YAML reads 2024 as a number.
+NAMES = ("experiment_name", "run_dir", "tag", "data.root", "test.name", "test.root")
 # Options that want a package, which the extra of their name installs.
 EXTRAS = {
     ("hydra/launcher", "slurm"): "hydra_plugins.hydra_submitit_launcher",
@@ -96,6 +98,9 @@ def composed(command: str, overrides: Sequence[str]) -> tuple[DictConfig, Mappin
         _check_profile(choices)
     with open_dict(cfg):
         del cfg["hydra"]
+        for key in NAMES:
+            if isinstance(value := OmegaConf.select(cfg, key), (int, float)):
+                OmegaConf.update(cfg, key, str(value))
     return cfg, choices
 
 

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import yaml
+from conftest import configured
 
 from codec.config.compose import prepared
 from codec.training.settings import check_settings
@@ -167,3 +168,10 @@ def test_a_typo_is_answered_before_anything_heavy_is_imported():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_a_name_may_look_like_a_number():
+    """As a year does; a folder and a file are called after it."""
+    words = ("experiment_name=2024", "tag=1", "test=folder", "test.root=2023", "test.name=7")
+    cfg = configured(*words)
+    assert (cfg.experiment_name, cfg.tag, cfg.test.root, cfg.test.name) == ("2024", "1", "2023", "7")
