@@ -210,6 +210,7 @@ def photograph(rng: np.random.Generator, log_light: np.ndarray) -> np.ndarray:
 def drawing(rng: np.random.Generator, leaves: Arrangement) -> np.ndarray:
     """uint8 [3, S, S] as no camera takes it: one to five flat colours out of all that there are, half of them saturated.
 
+    rng: all that is random. leaves: as they lie, on a picture of S x S.
     Photographs have hardly any saturated green: of a codec trained on them alone, its flat square took 4 bits a pixel.
     """
     count = int(rng.integers(1, 6))

@@ -35,8 +35,8 @@ def differences(results: Results, files: Path, bundle: Path, test_set: TestSet) 
     pictures = {picture.name: picture for picture in test_set.pictures}
     for point in results.points:
         at = f" at level {point.setting['level']}" if "level" in point.setting else ""
-        lacking = [name for name in pictures if name not in {row.name for row in point.images}]
-        yield from (f"{name}: the results have no such picture{at}" for name in lacking)
+        measured = {row.name for row in point.images}
+        yield from (f"{name}: the results have no such picture{at}" for name in pictures if name not in measured)
         for row in point.images:
             if row.name not in pictures:
                 yield f"{row.name}: no such picture in {test_set.name}"
