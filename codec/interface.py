@@ -4,6 +4,7 @@ H W height and width of the picture, h w height and width of the latent, M laten
 """
 
 import os
+import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +18,9 @@ from torch import Tensor, nn
 from codec.entropy.coder import RateEstimator, Recorder
 from codec.files.bundle import SHIPPED, float_model, load_bundle, save_bundle
 from codec.files.coding import analyse, chosen_grid, chosen_level, decode, reconstruct
+from codec.files.container import read_container
 from codec.files.devices import chosen_device, on_device
-from codec.files.level_map import OFFSET, level_offsets
+from codec.files.level_map import OFFSET, level_offsets, told_offsets
 from codec.files.loaded import Bundle
 from codec.files.memory import allowed_memory, holding, memory_for_networks
 from codec.files.quality import Wanted, encode_wanted
@@ -85,13 +87,17 @@ class PictureCodec:
             whole file has at most; psnr in dB, which the decoded picture has at least.
         roi: also of such a codec, where in the picture it shall be better: bool or uint8 [H, W], or a PIL image that is grey,
             of any mode (turned as its EXIF says). White, which is 255, or True gets roi_offset more of quality, black nothing;
-            numbers that are 0 and 1 alone are refused. A small map of it is in the file.
+            numbers that are 0 and 1 alone are refused. A small map of it is in the file; where it changes nothing, a
+            warning says why.
         Raises UserError for what is no such picture, or too large, and for what no rate of the codec meets.
         """
         image, wanted = as_image(picture), Wanted(quality, bpp, max_bytes, psnr)
         size = image.size(1), image.size(2)
         offsets = None if roi is None else level_offsets(self.bundle, as_quality_map(roi), roi_offset, size)
-        return encode_wanted(self.bundle, image, None if grid is None else Grid(*grid), wanted, offsets).file
+        file = encode_wanted(self.bundle, image, None if grid is None else Grid(*grid), wanted, offsets).file
+        if offsets is not None and read_container(file).level_map is None:
+            warnings.warn(told_offsets(offsets), stacklevel=2)
+        return file
 
     def decompress(self, data: bytes) -> Image.Image:
         """The picture in the content of a .lic file.

@@ -209,6 +209,13 @@ def _target(log: Log) -> Iterator[Finding]:
 
 def _validation(log: Log) -> Iterator[Finding]:
     losses = log.get("val/loss") or []
+    if losses and not math.isfinite(losses[-1][1]):
+        yield Finding(
+            "validation not finite",
+            f"val/loss is {losses[-1][1]:g} after {losses[-1][0]} steps",
+            "the codec is of no use: begin anew, with a lower optim.lr, optim.clip_norm=1 or precision=32-true",
+        )
+        return
     before = [value for step, value in losses if step <= (1 - WINDOW) * losses[-1][0]]
     if before and (fall := (before[-1] - losses[-1][1]) / abs(before[-1])) > MAX_FALL:
         yield Finding(

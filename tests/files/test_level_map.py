@@ -194,6 +194,17 @@ def test_in_python_a_map_is_turned_as_its_picture_is(levelled_bundles, tmp_path)
     assert read_container(file).level_map is not None
 
 
+def test_in_python_a_map_that_changes_nothing_is_told(levelled_bundles):
+    ours, image, roi = PictureCodec(load_bundle(levelled_bundles["mean_scale"])), picture(90, 120), painted(90, 120)
+    for wish, of_no_use, why in [
+        ({"quality": 100}, roi, "its map of quality changes nothing, since no level is higher"),
+        ({"quality": 50}, torch.zeros_like(roi), "its map of quality asks for no more anywhere"),
+    ]:
+        with pytest.warns(UserWarning, match=f"^{why}$") as told:
+            assert ours.compress(image, roi=of_no_use, **wish) == ours.compress(image, **wish)
+        assert told[0].filename == __file__  # of the caller
+
+
 def test_a_codec_of_one_rate_has_no_map(tmp_path):
     save_bundle(tmp_path / "b", live_model("hyperprior"), {}, half=True)
     with pytest.raises(UserError, match="a map of quality for a codec of one rate; expected one with levels"):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -83,6 +84,8 @@ def test_a_healthy_run_is_silent(healthy):
     [
         ("steps skipped", "train__skipped_steps", [0] * 7 + [1]),
         ("validation still falling", "val__loss", [2, 1.5, 1.3, 1.2, 1.1, 1.05, 1.04, 1.03]),
+        ("validation not finite", "val__loss", [2, 1.5, 1.3, 1.2, 1.1, 1.02, 1.02, math.nan]),
+        ("validation not finite", "val__loss", [2, 1.5, 1.3, 1.2, 1.1, math.inf, math.inf, math.inf]),
         ("discriminator at chance", "train__real_accuracy", [0.9] * 5 + [0.35] * 3),
         ("discriminator winning", "train__fake_accuracy", [0.7] * 5 + [1.3] * 3),
         ("rate target not reached", "train__quantized_bpp", [0.9, 0.5, 0.3, 0.2, 0.13, 0.17, 0.16, 0.17]),
