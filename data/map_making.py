@@ -10,7 +10,7 @@ import sys
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from multiprocessing.connection import Connection, wait
@@ -218,7 +218,8 @@ def _results(maker: _Maker, names: np.ndarray, processes: int) -> Iterator[Recor
     try:
         for part in range(processes):
             receiver, sender = context.Pipe(duplex=False)
-            worker = context.Process(target=_work, args=(maker, names[part::processes], sender), daemon=True)
+            arguments = (maker, names[part::processes], sender, [*workers, receiver])
+            worker = context.Process(target=_work, args=arguments, daemon=True)
             worker.start()
             sender.close()  # so that the end of the worker ends the pipe
             workers[receiver] = worker
@@ -244,13 +245,15 @@ def _check_end(worker: BaseProcess) -> None:
         raise RuntimeError(f"a process that makes maps ended with {worker.exitcode}; its error stands above")
 
 
-def _work(maker: _Maker, names: np.ndarray, sender: Connection) -> None:
-    """One worker: makes the maps of its names, and stops when nobody waits for them any more."""
+def _work(maker: _Maker, names: np.ndarray, sender: Connection, inherited: Sequence[Connection]) -> None:
+    """One worker: makes the maps of its names, and stops when nobody waits for them any more.
+
+    inherited: ends at which the main process reads: open here, too, they would keep the pipes from breaking when it is killed.
+    """
+    for receiver in inherited:
+        receiver.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches workers too; the main process ends them
     torch.set_num_threads(1)  # threads of the main process do not survive a fork
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    for name in names:
-        if os.getppid() != parent.pid:
-            return  # killed; by its pipes it would be missed late, since workers hold each other's
-        sender.send(maker.make(os.fsdecode(name)))
+    with suppress(BrokenPipeError):
+        for name in names:
+            sender.send(maker.make(os.fsdecode(name)))

@@ -75,10 +75,11 @@ def run_in_processes(jobs: Sequence[Job], work: Work, batch: int, processes: int
     next_job, workers, pipes = context.Value("q", 0), [], []
     for _ in range(processes):
         receiver, sender = context.Pipe(duplex=False)
-        workers.append(context.Process(target=_serve, args=(sender, next_job, jobs, work, batch), daemon=True))
+        pipes.append(receiver)
+        arguments = (sender, list(pipes), next_job, jobs, work, batch)
+        workers.append(context.Process(target=_serve, args=arguments, daemon=True))
         workers[-1].start()
         sender.close()  # so that it is closed when the process ends
-        pipes.append(receiver)
     try:
         yield from _in_order(pipes, len(jobs))
     finally:
@@ -112,8 +113,22 @@ def _in_order(pipes: list[Connection], num_jobs: int) -> Iterator[Outcome]:
         )
 
 
-def _serve(pipe: Connection, next_job: "Synchronized[int]", jobs: Sequence[Job], work: Work, batch: int) -> None:
-    """Work on the next jobs until there are none; outcomes go to the pipe with the numbers of their jobs."""
+def _serve(
+    pipe: Connection,
+    inherited: Sequence[Connection],
+    next_job: "Synchronized[int]",
+    jobs: Sequence[Job],
+    work: Work,
+    batch: int,
+) -> None:
+    """Work on the next jobs until there are none, or nobody waits for them.
+
+    pipe: gets the outcomes with the numbers of their jobs. inherited: ends at which the first process reads those of this one
+    and of others: open here, too, they would keep the pipes from breaking when that process is killed. next_job, jobs, work,
+    batch: as of run_in_processes, which jobs come next is counted by all.
+    """
+    for receiver in inherited:
+        receiver.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells all; who asked for this tells it by SIGTERM
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # half a file is removed on the way
     torch.set_num_threads(1)
