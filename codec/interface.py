@@ -5,8 +5,10 @@ H W height and width of the picture, h w height and width of the latent, M laten
 
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from codec.files.quality import Wanted, encode_wanted
 from codec.layers.regions import Grid
 from codec.layers.strips import allowing
 from codec.models import Codec
-from codec.types import UserError, read_size
+from codec.types import UserError, printable, read_size, shown
 from data.images import as_tensor, eight_bit_rgb
 from data.quality_maps import painted_map, without_ones
 
@@ -91,10 +93,12 @@ class PictureCodec:
             warning says why.
         Raises UserError for what is no such picture, or too large, and for what no rate of the codec meets.
         """
+        if roi is None and roi_offset != OFFSET:
+            raise UserError(f"roi_offset={shown(roi_offset)} without roi; expected a map to use it with; give roi, too")
         image, wanted = as_image(picture), Wanted(quality, bpp, max_bytes, psnr)
         size = image.size(1), image.size(2)
         offsets = None if roi is None else level_offsets(self.bundle, as_quality_map(roi), roi_offset, size)
-        file = encode_wanted(self.bundle, image, None if grid is None else Grid(*grid), wanted, offsets).file
+        file = encode_wanted(self.bundle, image, _as_grid(grid), wanted, offsets).file
         if offsets is not None and read_container(file).level_map is None:
             warnings.warn(told_offsets(offsets), stacklevel=2)
         return file
@@ -116,7 +120,8 @@ class PictureCodec:
         """
         image = as_image(picture)
         height, width = image.shape[1:]
-        adapted_to = chosen_grid(self.bundle, None if grid is None else Grid(*grid))
+        adapted_to = chosen_grid(self.bundle, _as_grid(grid))
+        level = None if level is None else _whole(level, "level")
         size, estimator = self.bundle.model.latent_size(height, width), RateEstimator(noise=None)
         recorder = Recorder(self.bundle.model.at_levels(estimator, chosen_level(self.bundle, level)))
         with allowing(memory_for_networks(self.bundle, height, width)):
@@ -136,22 +141,47 @@ class PictureCodec:
         """A network with the bundle's weights, float32, with gradients, for a training loop of one's own; coding keeps its own.
 
         model(x, noise) of x [B, 3, H, W] in [0, 1] gives a codec.types.CodecOutput; where the codec has several rates, it is
-        model(x, noise, levels=…), int64 [B]. codec.save makes a bundle of it again.
+        model(x, noise, levels=…), int64 [B] from 0 up to one less than its rates. codec.save makes a bundle of it again.
         """
         return float_model(self.bundle).to(self.bundle.device)
+
+
+def _whole(value: object, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise UserError(f"{shown(value)} for {name}; expected a whole number; give one")
+    return int(value)
+
+
+def _as_grid(grid: object) -> Grid | None:
+    if grid is None:
+        return None
+    try:
+        rows, cols = grid  # type: ignore[misc]
+    except (TypeError, ValueError):
+        raise UserError(f"{shown(grid)} for grid; expected rows and columns, such as (4, 4); give both") from None
+    return Grid(_whole(rows, "rows of grid"), _whole(cols, "columns of grid"))
+
+
+def _pixels_of(image: Image.Image, name: str, read: Callable[[Image.Image], Tensor]) -> Tensor:
+    """What `read` makes of an opened picture, whose file may be cut or closed by now; name: for messages."""
+    try:
+        return read(image)
+    except UserError as error:
+        raise UserError(f"{name} {error}") from None
+    except (OSError, SyntaxError, ValueError, AssertionError) as error:  # Pillow's, of a file that is broken or closed
+        reason = printable(str(error)) or "its file is closed"
+        raise UserError(f"{name} cannot be read: {reason}; expected a whole one, and open; open it again") from None
 
 
 def as_image(picture: Picture) -> Tensor:
     """The picture as uint8 [3, H, W]; UserError for what is none."""
     if isinstance(picture, Image.Image):
-        try:
-            pixels = as_tensor(eight_bit_rgb(picture))
-        except UserError as error:
-            raise UserError(f"the picture {error}") from None
+        pixels = _pixels_of(picture, "the picture", lambda image: as_tensor(eight_bit_rgb(image)))
     elif isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
             raise UserError(f"an array {picture.dtype} {list(picture.shape)} for a picture; {EXPECTED}; convert it")
-        pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
+        # torch warns of arrays that nobody may write to, as Pillow's are.
+        pixels = torch.from_numpy(np.require(picture, requirements=["C", "W"])).permute(2, 0, 1)
     elif isinstance(picture, Tensor):
         if picture.dtype != torch.uint8 or picture.ndim != 3 or picture.size(0) != 3:
             dtype = str(picture.dtype).removeprefix("torch.")
@@ -167,14 +197,14 @@ def as_image(picture: Picture) -> Tensor:
 
 def as_quality_map(roi: Picture) -> Tensor:
     """The map as uint8 [H, W]; UserError for what is none."""
-    try:
-        if isinstance(roi, Image.Image):
-            return painted_map(roi)
-        found = np.asarray(roi.cpu() if isinstance(roi, Tensor) else roi)
-        if found.dtype == np.uint8 and found.ndim == 2:
+    if isinstance(roi, Image.Image):
+        return _pixels_of(roi, "the map", painted_map)
+    found = np.asarray(roi.cpu() if isinstance(roi, Tensor) else roi)
+    if found.dtype == np.uint8 and found.ndim == 2:
+        try:
             return without_ones(torch.from_numpy(found.copy()))
-    except UserError as error:
-        raise UserError(f"the map {error}") from None
+        except UserError as error:
+            raise UserError(f"the map {error}") from None
     if found.dtype != np.bool_ or found.ndim != 2:
         raise UserError(
             f"{type(roi).__name__}, {found.dtype} {list(found.shape)}, for roi; expected bool or uint8 [H, W], or a grey "
@@ -195,4 +225,9 @@ def save_codec(model: nn.Module, path: str | os.PathLike[str], facts: dict[str, 
     """See codec.save."""
     if not isinstance(model, Codec):
         raise UserError(f"{type(model).__name__} to save; expected a network of codec.models, such as codec.load().model")
-    save_bundle(Path(path), model, facts, half=False)
+    target = Path(path)
+    if target.is_dir():
+        raise UserError(
+            f"{shown(str(path))} is a folder; expected the path of a file to save to; give one, such as codec.safetensors"
+        )
+    save_bundle(target, model, facts, half=False)

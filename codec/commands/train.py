@@ -92,7 +92,7 @@ def _train(cfg: DictConfig, config: Mapping[str, Any], who: Identity, folder: Ru
             print(claim.told)
         if training is not None:
             training.run(claim)
-        claim.finish(finish_run(folder, measurement, cfg.target_bpp))
+        claim.finish(finish_run(folder, measurement))
         log_what_was_measured(cfg, folder, loggers, test_set.name, lambda: measured_on(folder, test_set, cfg.steps))
     print(f"codec    {folder.bundle}\nlog      {folder.metrics_file}")
 

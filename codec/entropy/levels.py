@@ -114,13 +114,18 @@ class Levels(nn.Module):
         """What codes y at a level by means of `coder`.
 
         levels: of all pictures; or of each, int64 [B], which only an estimate can have; or of each place of y, int64 [h, w].
+        Raises UserError for a level that there is not; not for levels [B] on a GPU, which would have to be waited for.
         """
+        if isinstance(levels, int) or levels.ndim != 1 or levels.device.type == "cpu":
+            every = torch.as_tensor(levels)
+            lowest, highest = int(every.min()), int(every.max())
+            if lowest < 0 or highest >= self.count:
+                wrong = lowest if lowest < 0 else highest
+                raise UserError(f"level {wrong} of a codec that has levels 0 to {self.count - 1}; give one of them")
         if isinstance(levels, int):
-            assert 0 <= levels < self.count, levels
             return LevelCoder(coder, *self.of(torch.tensor([levels], device=self.log_gains.device)), levels)
         if levels.ndim == 1:
             return LevelCoder(coder, *self.of(levels), 0)
-        assert 0 <= int(levels.min()) <= int(levels.max()) < self.count
         device = self.log_gains.device
         return LevelCoder(coder, *self.of(torch.arange(self.count, device=device)), levels.to(device))
 

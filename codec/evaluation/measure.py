@@ -112,16 +112,13 @@ def evaluate(
     measures = measures or Measures()
     facts = encoder.header
     config = facts["facts"].get("config", {})
-    setting = {"lmbda": config["model"]["lmbda"]} if "model" in config else {}
-    if config.get("target_bpp") is not None:
-        setting["target_bpp"] = config["target_bpp"]
     description = f"{facts['model']} {facts['arguments']}, bundle {encoder.fingerprint.hex()}, coded on {device_name(device)}"
     if "trained_with" in facts["facts"]:
         description += f", trained with {facts['facts']['trained_with']}"
     costs = costs_of(codecs.floats)
     with peak_memory(device) as peak:
         points = [
-            _measure_at(codecs, test_set, files, measures, _at_level(setting, level, facts["facts"]), level)
+            _measure_at(codecs, test_set, files, measures, _setting(facts["facts"], level), level)
             for level in ([None] if encoder.model.levels is None else encoder.model.levels.spread(levels))
         ]
     missing = equal_pictures(points)
@@ -155,12 +152,17 @@ def _totals(measured: Sequence[Mapping[str, Cost]]) -> dict[str, StreamTotal]:
     return {name: StreamTotal(*map(sum, zip(*rows, strict=True))) for name, rows in costs.items()}
 
 
-def _at_level(setting: dict[str, Any], level: int | None, facts: dict[str, Any]) -> dict[str, Any]:
-    """The setting of a point, with its level and the level's lambda, where the bundle says it."""
-    if level is None:
-        return setting
-    lmbdas = facts.get("lmbda_by_level", [])
-    return setting | ({"lmbda": lmbdas[level]} if level < len(lmbdas) else {}) | {"level": level}
+def _setting(facts: dict[str, Any], level: int | None) -> dict[str, Any]:
+    """What a point was trained for: its lambda, its rate target and its level, where the bundle says them.
+
+    A level has a lambda of its own, or with a rate target that target: lambda, which weighs the distortion, stays the codec's.
+    """
+    config = facts.get("config", {})
+    found = {"lmbda": config.get("model", {}).get("lmbda"), "target_bpp": config.get("target_bpp"), "level": level}
+    if level is not None:
+        key = "lmbda" if found["target_bpp"] is None else "target_bpp"
+        found[key] = dict(enumerate(facts.get(f"{key}_by_level", []))).get(level, None if key == "target_bpp" else found[key])
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _measure_at(

@@ -156,16 +156,16 @@ def _are_facts(facts: dict[str, Any]) -> bool:
     config = facts.get("config", {})
     if type(config) is not dict:
         return False
-    model, words = config.get("model", {"lmbda": 1.0}), (config.get("experiment_name"), facts.get("trained_with"))
-    lmbdas = facts.get("lmbda_by_level", [])
+    model = config.get("model", {"lmbda": 1.0})
+    words = config.get("experiment_name"), facts.get("trained_with"), facts.get("distortion")
+    ladders = facts.get("lmbda_by_level", []), facts.get("target_bpp_by_level", [])
     return (
         all(word is None or (type(word) is str and word.isprintable()) for word in words)
         and isinstance(config.get("target_bpp"), float | int | None)
         and type(model) is dict
         and isinstance(model.get("lmbda"), float | int)
-        and type(lmbdas) is list
-        and all(isinstance(lmbda, float | int) for lmbda in lmbdas)
-        and (not lmbdas or 0 < lmbdas[0] < lmbdas[-1] < math.inf)
+        and all(type(ladder) is list and all(isinstance(step, float | int) for step in ladder) for ladder in ladders)
+        and all(not ladder or 0 < ladder[0] < ladder[-1] < math.inf for ladder in ladders)
     )
 
 

@@ -71,7 +71,9 @@ NOTHING = Wanted()
 def level_of(bundle: Bundle, quality: float | None) -> int | None:
     """The level of a quality from 0 to 100; None where none is given."""
     levels = bundle.model.levels
-    return None if quality is None or levels is None else round(quality / HIGHEST * (levels.count - 1))
+    if quality is None or levels is None:
+        return None
+    return math.floor(quality / HIGHEST * (levels.count - 1) + 0.5)  # half up: the middle is Codec.middle_level
 
 
 def told_level(bundle: Bundle, file: bytes, offsets: Tensor | None = None) -> list[str]:

@@ -38,6 +38,7 @@ class Loss:
 
     of_mse: lmbda weights 255^2 * MSE against bits per pixel, from which init=pca takes its quantisation step.
     steers: to target_bpp, for which outputs of training have quantized_likelihoods, too.
+    distortion_name: of the distortion that lmbda weighs, or None: lambdas of two distortions do not compare.
     measured_with: the network that it measures with, which the bundle names, or None.
     levels: what it weighs each level by, of a loss that trains a codec of several rates; outputs of training then say at which
         level each picture was coded.
@@ -45,6 +46,7 @@ class Loss:
 
     of_mse: bool = False
     steers: bool = False
+    distortion_name: str | None = None
     measured_with: str | None = None
     levels: Ladder | None = None
 

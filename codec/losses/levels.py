@@ -20,6 +20,7 @@ class Ladder:
 
     target_bpp: of a loss that steers, the targets of the lowest and the highest level, between which they are spaced alike; the
     weight of the rate is then divided by lambda / model.lmbda, and all levels count alike, since their distortion does.
+    lmbdas, targets: of the levels, from low to high; there are no targets where none are given.
     Raises UserError for what is no ladder.
     """
 
@@ -37,7 +38,9 @@ class Ladder:
             )
         self.count = count
         self._lmbdas, self._targets = (lowest, highest), target_bpp
-        self.lmbdas = [float(lmbda) for lmbda in _at(self._lmbdas, torch.arange(count, dtype=torch.float64) / (count - 1))]
+        places = torch.arange(count, dtype=torch.float64) / (count - 1)
+        self.lmbdas: list[float] = _at(self._lmbdas, places).tolist()
+        self.targets: list[float] = [] if target_bpp is None else _at(target_bpp, places).tolist()
         self._mean = sum(lmbda**-0.5 for lmbda in self.lmbdas) / count
 
     @property

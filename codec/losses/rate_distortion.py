@@ -90,6 +90,7 @@ class RateDistortion(Loss):
             given = "levels.target_bpp without target_bpp" if levels.steers else "target_bpp without levels.target_bpp"
             raise UserError(f"{given}; expected both, or neither; set both, as levels=hific does")
         self.of_mse, self.steers = distortion is mse_255, rate_target is not None
+        self.distortion_name = getattr(distortion, "__name__", type(distortion).__name__)
         self.measured_with = None if perceptual is None else perceptual.name
 
     def __call__(self, output: CodecOutput, x: Tensor, step: int | None = None) -> LossTerms:

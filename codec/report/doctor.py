@@ -194,15 +194,16 @@ def _discriminator(log: Log) -> Iterator[Finding]:
 
 def _target(log: Log) -> Iterator[Finding]:
     rates, targets = (_late(log.get(f"train/{name}") or [(0, math.nan)]) for name in ("quantized_bpp", "target_bpp"))
-    rate, target = sum(rates) / len(rates), targets[-1]
-    if not abs(rate / target - 1) > MAX_TARGET_GAP:
+    gaps = [rate / target - 1 for rate, target in zip(rates, targets, strict=True)]  # batches of levels have their own targets
+    gap = sum(gaps) / len(gaps)
+    if not abs(gap) > MAX_TARGET_GAP:
         return
-    above = rate > target
-    if all((one > target) is above for one in rates):  # one weight all the time: it cannot steer any more
+    above = gap > 0
+    if all((one > 0) is above for one in gaps):  # one weight all the time: it cannot steer any more
         side, key = ("above", "raise rate_target.above") if above else ("below", "lower rate_target.below")
         yield Finding(
             "rate target not reached",
-            f"{rate:.3f} bpp at a target of {target:g}, {side} it in each batch of late, limit {_percent(MAX_TARGET_GAP)}",
+            f"{100 * gap:+.0f} % from its target, {side} it in each batch of late, limit {_percent(MAX_TARGET_GAP)}",
             f"train longer if the rate still moves; else {key}, or set a target or model.lmbda nearer to what it does",
         )
 

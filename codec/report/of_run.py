@@ -31,13 +31,16 @@ def show_run(folder: RunFolder, dataset: str, baselines: Sequence[str]) -> None:
     print(f"report   {folder.report}")
 
 
-def finish_run(folder: RunFolder, measurement: Measurement, target_bpp: float | None) -> dict[str, float]:
+def finish_run(folder: RunFolder, measurement: Measurement) -> dict[str, float]:
     """Measure the codec of a run that is trained and write its report; what it measured, by name."""
     results = measure_and_report(folder.bundle, measurement, folder.results, folder.report)
     bpp, psnr = results.shown.mean("file_bpp"), results.shown.mean("psnr")
     assert bpp is not None
-    if target_bpp is not None:
-        print(f"rate     {bpp:.3f} bpp on {results.dataset}, target {target_bpp} in training")
+    steered = [point for point in results.points if "target_bpp" in point.setting]
+    for point in steered:
+        rate, target = point.mean("file_bpp"), point.setting["target_bpp"]
+        print(f"rate     {rate:.3f} bpp on {results.dataset}, target {target:.4g} in training")
+    if steered:
         write_rate_plot(folder.log(), folder.report / "rate.png")
         print(f"steering {folder.report / 'rate.png'}")
     print_findings(diagnose(folder))

@@ -78,7 +78,10 @@ def _draw_learned(axes: Any, learned: Sequence[Results]) -> None:
 
 
 def write_rate_plot(log: Sequence[Mapping[str, str]], path: Path) -> None:
-    """The rounded rate of the batches of a training over its steps, their running mean, the target; log: of its RunFolder."""
+    """The rounded rate of each batch of a training over its target, and the running mean; log: of its RunFolder.
+
+    By their targets batches of several levels compare, too.
+    """
     import matplotlib
 
     matplotlib.use("agg")
@@ -88,14 +91,16 @@ def write_rate_plot(log: Sequence[Mapping[str, str]], path: Path) -> None:
     steps, rates, targets = (
         np.array([float(row[key]) for row in rows]) for key in ("step", "train/quantized_bpp", "train/target_bpp")
     )
-    window = max(1, len(rates) // 10)
+    ratios, window = rates / targets, max(1, len(rates) // 10)
+    last = targets[-window:]
+    told = f"{last[-1]:g}" if len(set(last)) == 1 else f"{last.min():.3g} to {last.max():.3g}"
     figure, axes = plt.subplots(figsize=(7.2, 3.6), dpi=150, layout="constrained")
-    axes.plot(steps, rates, ".", alpha=0.5, label="batches that were logged")
-    axes.plot(steps[window - 1 :], np.convolve(rates, np.ones(window) / window, "valid"), label=f"mean of the last {window}")
-    axes.plot(steps, targets, "k--", drawstyle="steps-post", label=f"target, {targets[-1]:g} in the end")
-    axes.set_ylim(0, 1.2 * max(np.quantile(rates, 0.9), min(targets[-1], rates.max())))  # a far target stays outside
+    axes.plot(steps, ratios, ".", alpha=0.5, label="batches that were logged")
+    axes.plot(steps[window - 1 :], np.convolve(ratios, np.ones(window) / window, "valid"), label=f"mean of the last {window}")
+    axes.axhline(1.0, color="k", linestyle="--", label=f"target, {told} bpp in the end")
+    axes.set_ylim(0, 1.2 * max(np.quantile(ratios, 0.9), min(1.0, ratios.max())))  # a far target stays outside
     axes.set_xlabel("step")
-    axes.set_ylabel("bits per pixel, rounded latents")
+    axes.set_ylabel("rate of rounded latents / target")
     axes.grid(alpha=0.3)
     axes.legend(loc="upper right", fontsize="small")
     path.parent.mkdir(parents=True, exist_ok=True)

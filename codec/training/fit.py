@@ -109,10 +109,15 @@ class Training:
             print(self.trainer.profiler.summary())  # type: ignore[attr-defined]  # Lightning's own goes to a log that is off
         if "val/loss" in self.trainer.callback_metrics:
             self.folder.update_facts(val_loss=float(self.trainer.callback_metrics["val/loss"]))
+        loss = self.module.loss
         facts: dict[str, Any] = {"config": {key: self.config[key] for key in TOLD}}
-        if self.module.loss.levels is not None:
-            facts["lmbda_by_level"] = self.module.loss.levels.lmbdas
-        if self.module.loss.measured_with is not None:
-            facts["trained_with"] = self.module.loss.measured_with
+        if loss.distortion_name is not None:
+            facts["distortion"] = loss.distortion_name
+        if loss.levels is not None:
+            facts["lmbda_by_level"] = loss.levels.lmbdas
+            if loss.levels.steers:
+                facts["target_bpp_by_level"] = loss.levels.targets
+        if loss.measured_with is not None:
+            facts["trained_with"] = loss.measured_with
         save_bundle(self.folder.bundle, self.module.codec, facts, half=True)
         self.folder.update_facts(solved_quantile_error=_quantile_error(load_bundle(self.folder.bundle).model))

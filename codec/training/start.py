@@ -8,6 +8,7 @@ from pathlib import Path
 
 from codec.files.bundle import bundle_facts, load_weights
 from codec.losses.base import Loss
+from codec.losses.rate_distortion import mse_255
 from codec.models import Codec
 from codec.models.linear_start import can_start_as_transform_codec
 from codec.runs.folder import RunFolder
@@ -77,15 +78,18 @@ def start_from(codec: Codec, bundle: Path, loss: Loss) -> str:
     """Fill `codec` with the weights of a bundle of the same model; a line on what was loaded.
 
     A codec of several rates may start from a bundle of one, whose lambda then has gain 1, or of as many at other lambdas; a
-    codec of Ballé's four stages from a narrower one (codec/models/wider.py).
+    codec of Ballé's four stages from a narrower one (codec/models/wider.py). Lambdas of another distortion say nothing here:
+    the levels begin where they do without a bundle, or as those of the bundle in their order.
     Raises UserError where model, widths or tensors do not fit.
     """
     facts = bundle_facts(bundle)
     model, lmbdas = facts.get("config", {}).get("model"), facts.get("lmbda_by_level", [])
-    if model is not None and model["lmbda"] > 0:  # which a bundle of somebody else's may say or not
+    distortion = facts.get("distortion") or mse_255.__name__  # of bundles from before it was kept
+    compare = distortion == loss.distortion_name
+    if compare and model is not None and model["lmbda"] > 0:  # which a bundle of somebody else's may say or not
         start_levels(codec, loss, model["lmbda"])
     before = load_weights(codec, bundle)
-    if codec.levels is not None and loss.levels is not None and lmbdas not in ([], loss.levels.lmbdas):
+    if compare and codec.levels is not None and loss.levels is not None and lmbdas not in ([], loss.levels.lmbdas):
         codec.levels.move(lmbdas, loss.levels.lmbdas)
     counts: Counter[str] = Counter()
     for name, parameter in codec.named_parameters():
@@ -93,4 +97,6 @@ def start_from(codec: Codec, bundle: Path, loss: Loss) -> str:
     parts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     grown = ", ".join(f"{name}={before[name]}" for name in ("N", "M") if before.get(name) != codec.arguments.get(name))
     widened = f", widened from {grown}" if grown else ""
-    return f"weights from {bundle}{widened}: {parts}; all {counts.total():,} numbers; optimizers and clocks begin anew"
+    silent = compare or codec.levels is None or (model is None and not lmbdas)
+    other = "" if silent else f", whose lambdas, of {distortion}, tell these levels nothing"
+    return f"weights from {bundle}{widened}{other}: {parts}; all {counts.total():,} numbers; optimizers and clocks begin anew"
