@@ -7,6 +7,7 @@ import torch
 from ranks import on_ranks
 
 from codec.cli import main
+from codec.evaluation.results import Results
 from codec.layers.gdn import GDN
 
 SMALL = [
@@ -69,3 +70,8 @@ def test_two_devices_end_with_the_weights_of_one(name, precision, tmp_path):
     )
     print(f"{name}, {precision}: largest difference {off:.1e}")
     assert off < (1e-8 if precision == "64-true" else 1e-3)
+    if name == "hific_levels":  # measured at the targets that its levels steered to
+        (results,) = (tmp_path / "1" / "run" / "results").glob("*.json")
+        settings = [point.setting for point in Results.read(results).points]
+        assert [setting["target_bpp"] for setting in settings] == pytest.approx([0.14, 0.45])
+        assert [setting["level"] for setting in settings] == [0, 15] and len({setting["lmbda"] for setting in settings}) == 1

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import live_codec
+from conftest import live_codec, live_levels
 
 from codec.entropy.payload import StreamCost
 from codec.evaluation import measure
@@ -65,6 +65,26 @@ def test_the_four_rates_are_in_order(measured):
         assert 0 < 8 * 32 / pixels >= row.file_bpp - row.payload_bpp > 0
         assert abs(row.payload_bpp - row.table_bpp) <= 0.005 * row.table_bpp + 8 * 8 / pixels
         assert row.estimated_bpp > 0 and row.encode_seconds > 0 and row.decode_seconds > 0
+
+
+@pytest.mark.parametrize(
+    "facts, expected",
+    [
+        ({}, [{"lmbda": 0.1, "level": 0}, {"lmbda": 0.1, "level": 1}]),
+        ({"lmbda_by_level": [0.01, 0.2]}, [{"lmbda": 0.01, "level": 0}, {"lmbda": 0.2, "level": 1}]),
+        (
+            {"lmbda_by_level": [0.01, 0.2], "target_bpp_by_level": [0.14, 0.45]},
+            [{"lmbda": 0.1, "target_bpp": 0.14, "level": 0}, {"lmbda": 0.1, "target_bpp": 0.45, "level": 1}],
+        ),
+    ],
+    ids=["unknown", "lambdas", "targets"],
+)
+def test_a_level_has_its_own_lambda_or_target(facts, expected, tmp_path):
+    """Of HiFiC's the target: the codec's own is that of one level alone."""
+    config = {"model": {"lmbda": 0.1}, "target_bpp": 0.3 if "target_bpp_by_level" in facts else None}
+    save_bundle(tmp_path / "b", live_levels("mean_scale", 2), {"config": config, **facts}, half=True)
+    found = evaluate(tmp_path / "b", TestSet("mine", [PICTURES[1]]), tmp_path / "files")
+    assert [point.setting for point in found.points] == expected
 
 
 def test_what_streams_took_adds_up_to_the_rate_of_the_tables(measured):

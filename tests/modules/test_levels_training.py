@@ -9,7 +9,7 @@ from tiny_training import equal, fit, flat
 from codec.entropy.noise import numbers_by_place, uniform_noise
 from codec.files.bundle import save_bundle
 from codec.losses.levels import Ladder
-from codec.losses.rate_distortion import RateDistortion, mse_255
+from codec.losses.rate_distortion import RateDistortion, mse_255, one_minus_ms_ssim
 from codec.models import build_model
 from codec.runs.folder import RunFolder
 from codec.training.start import start_from, start_levels
@@ -115,6 +115,27 @@ def test_of_a_codec_with_other_levels_it_keeps_the_gains_of_each_lambda(tmp_path
             nearest = numpy.clip(numpy.log(lmbda), at[0], at[-1])
             expected = numpy.interp(nearest, at, old[:, channel]) + 0.5 * (numpy.log(lmbda) - nearest)
             assert gain == pytest.approx(expected, abs=1e-5)
+
+
+def test_lambdas_of_another_distortion_tell_its_levels_nothing(tmp_path):
+    """Those of MSE are a thousandth of those of 1 - MS-SSIM: gains would begin at 30 where they should be about 1."""
+    ladder = Ladder(6, 2.4, 220.0)
+    loss, config = RateDistortion(one_minus_ms_ssim, 8.73, levels=ladder), {"model": {"lmbda": 0.0067}}
+    expected = torch.sqrt(torch.tensor(ladder.lmbdas) / 8.73)[:, None].expand(-1, 12)
+    for facts in ({"config": config}, {"config": config, "distortion": "mse_255"}):
+        save_bundle(tmp_path / "mse", live_codec("mean_scale"), facts, half=False)
+        codec = build_model("mean_scale", N=8, M=12, levels=6)
+        start_levels(codec, loss, 8.73)
+        assert "whose lambdas, of mse_255, tell these levels nothing" in start_from(codec, tmp_path / "mse", loss)
+        torch.testing.assert_close(codec.levels.of(torch.arange(6))[0], expected)
+    several = {"config": config, "lmbda_by_level": LADDER.lmbdas, "distortion": "mse_255"}
+    save_bundle(tmp_path / "several", live_levels("mean_scale", 6), several, half=False)
+    start_from(codec, tmp_path / "several", loss)
+    assert codec.levels.log_gains.equal(live_levels("mean_scale", 6).levels.log_gains)  # level by level
+    same = {"config": {"model": {"lmbda": 4.58}}, "distortion": loss.distortion_name}
+    save_bundle(tmp_path / "same", live_codec("mean_scale"), same, half=False)
+    assert "tell" not in start_from(codec, tmp_path / "same", loss)
+    torch.testing.assert_close(codec.levels.of(torch.arange(6))[0], expected * (8.73 / 4.58) ** 0.5)
 
 
 def test_a_loss_that_knows_of_no_levels_is_one_line():

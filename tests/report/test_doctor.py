@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -95,6 +96,21 @@ def test_a_healthy_run_is_silent(healthy):
 def test_a_log_that_shows_it_is_named(healthy, expected, column, values):
     write_log(healthy, **HEALTHY_LOG | {column: values})
     assert names(healthy) == [expected]
+
+
+def of_levels(gap: float) -> dict[str, list[float]]:
+    """A log of batches of two levels, each so far from its own target."""
+    targets = [0.14, 0.45, 0.45, 0.14, 0.14, 0.45, 0.14, 0.45]
+    return {"train__target_bpp": targets, "train__quantized_bpp": [(1 + gap) * target for target in targets]}
+
+
+def test_each_batch_is_held_against_the_target_of_its_own_level(healthy):
+    write_log(healthy, **HEALTHY_LOG | of_levels(0.02))
+    assert names(healthy) == []
+    for gap, told in ((-0.5, "-50 % from its target, below it"), (0.5, r"\+50 % from its target, above it")):
+        write_log(healthy, **HEALTHY_LOG | of_levels(gap))
+        (finding,) = diagnose(RunFolder(healthy))
+        assert finding.name == "rate target not reached" and re.match(told, finding.found)
 
 
 def test_a_log_whose_last_line_is_being_written_is_read(healthy):

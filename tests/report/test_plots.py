@@ -2,6 +2,7 @@
 
 import pytest
 from made_up_results import PICTURES, jpeg, learned
+from matplotlib.axes import Axes
 from PIL import Image
 
 from codec.evaluation.results import ImageRow, Point, Results
@@ -36,6 +37,19 @@ def test_the_plot_of_a_steered_training_opens(num, tmp_path):
     (tmp_path / "metrics.csv").write_text("\n".join(["step,train/quantized_bpp,train/target_bpp", *lines, f"{10 * num},,", ""]))
     write_rate_plot(RunFolder(tmp_path).log(), tmp_path / "deep" / "rate.png")
     assert Image.open(tmp_path / "deep" / "rate.png").width == 1080
+
+
+def test_the_plot_of_a_steered_training_of_levels_has_batches_over_their_targets(tmp_path, monkeypatch):
+    """Each of two levels is 10 % above its target, so that no batch lies elsewhere."""
+    drawn = []
+    monkeypatch.setattr(Axes, "plot", lambda self, x, y, *_, **words: drawn.append((words["label"], y)) or [])
+    monkeypatch.setattr(Axes, "axhline", lambda self, y, **words: drawn.append((words["label"], y)))
+    monkeypatch.setattr(Axes, "legend", lambda self, **_: None)
+    targets = [0.14 if k % 2 else 0.45 for k in range(40)]
+    log = [{"step": str(k), "train/quantized_bpp": str(1.1 * t), "train/target_bpp": str(t)} for k, t in enumerate(targets)]
+    write_rate_plot(log, tmp_path / "rate.png")
+    (_, batches), (_, mean), target = drawn
+    assert batches == pytest.approx(1.1) and mean == pytest.approx(1.1) and target == ("target, 0.14 to 0.45 bpp in the end", 1)
 
 
 def test_the_plot_beside_published_curves_opens(tmp_path):
