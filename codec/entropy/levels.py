@@ -20,7 +20,7 @@ from codec.entropy.gaussian import GaussianPrior
 from codec.layers.exact import LIMIT, UNIT
 from codec.layers.mixed_precision import at_least_float32
 from codec.layers.taken import apart
-from codec.types import UserError
+from codec.types import UserError, shown
 
 LEVELLED = "y"  # the stream that has levels
 MAX_LEVELS = 256  # what a file's one byte tells apart
@@ -39,7 +39,7 @@ class Levels(nn.Module):
     def __init__(self, count: int, channels: int):
         super().__init__()
         if not 2 <= count <= MAX_LEVELS:
-            raise UserError(f"{count} levels; expected 2 to {MAX_LEVELS}; set levels.count")
+            raise UserError(f"{shown(count)} levels; expected 2 to {MAX_LEVELS}; set levels.count")
         self.count = count
         self.log_gains = nn.Parameter(torch.zeros(min(count, ANCHORS), channels))
         self._fixed: tuple[Tensor, Tensor] | None = None

@@ -17,7 +17,7 @@ from codec.entropy.levels import LEVELLED, Levels
 from codec.entropy.noise import Noise
 from codec.entropy.tables import MAX_TABLES
 from codec.layers.regions import Grid, RegionMap, Regions
-from codec.types import CodecOutput, UserError
+from codec.types import CodecOutput, UserError, shown
 
 Argument = int | bool | float | str
 """What a network's constructor may take: what a configuration and a bundle's header can name."""
@@ -99,8 +99,8 @@ class Codec(nn.Module):
         tables = count * self.latent_channels if LEVELLED in dict(self.densities()) else 0
         if tables > MAX_TABLES:
             raise UserError(
-                f"{count} levels of {self.latent_channels} channels, which make {tables} tables of {type(self).__name__}; "
-                f"expected at most {MAX_TABLES}; set levels.count lower"
+                f"{shown(count)} levels of {self.latent_channels} channels, which make {shown(tables)} tables of "
+                f"{type(self).__name__}; expected at most {MAX_TABLES}; set levels.count lower"
             )
         self.levels = Levels(count, self.latent_channels)
         self.arguments = self.arguments | {"levels": count}

@@ -174,6 +174,13 @@ def test_more_tables_than_the_coder_counts_are_refused_before_a_training():
         build_model("factorized", N=8, M=128, levels=256)
 
 
+@pytest.mark.parametrize("name", ["factorized", "mean_scale"])
+def test_a_number_of_levels_out_of_a_damaged_bundle_does_not_fill_the_screen(name):
+    with pytest.raises(UserError, match="levels") as raised:
+        build_model(name, N=8, M=12, levels=10**400)
+    assert len(str(raised.value)) < 200
+
+
 def test_a_gain_beyond_the_grid_is_not_written(tmp_path):
     model = live_levels("mean_scale")
     with torch.no_grad():
