@@ -52,17 +52,30 @@ def rounded(value: float | None) -> float | None:
     return float(f"{value:.6g}") if value is not None and math.isfinite(value) else None
 
 
-def _point(point: CurvePoint, pictures: Sequence[str], runs: Sequence[Run]) -> dict[str, Any]:
+def _namesakes(curves: Sequence[Curve]) -> dict[str, dict[str | None, str]]:
+    """By name of a picture, the sizes of all pictures that were measured under it, by SHA-256: more than one are not the same.
+
+    One whose SHA-256 no results say is the only one of its name, or not told apart.
+    """
+    found: dict[str, dict[str | None, str]] = {}
+    for row in (row for curve in curves for point in curve.points for row in point.rows):
+        found.setdefault(row.name, {})[row.picture_sha256] = f"{row.width}×{row.height}"
+    return {name: {sha: size for sha, size in of.items() if sha is not None} or of for name, of in found.items()}
+
+
+def _point(point: CurvePoint, pictures: Mapping[str, Mapping[str | None, str]], runs: Sequence[Run]) -> dict[str, Any]:
     rows = {row.name: row for row in point.rows}
     columns = {
         name: [rounded(getattr(rows[picture], column)) if picture in rows else None for picture in pictures]
         for name, column in OF_ROWS.items()
     }
     failed = {row.name: row.failed for row in point.rows if row.failed is not None}
+    known = {row.name: row.picture_sha256 for row in point.rows if len(pictures[row.name]) > 1 and row.picture_sha256}
     place = next((k for k, run in enumerate(runs) if run is point.run), None)
     return {
         "label": point.label, "values": {name: rounded(value) for name, value in point.values.items()},
         "told": point.told, "target": point.of_target, "run": place, "pictures": len(rows), "failed": failed,
+        "namesakes": {name: list(pictures[name]).index(sha) for name, sha in known.items()},
         "rows": {name: column for name, column in columns.items() if any(value is not None for value in column)},
     }  # fmt: skip
 
@@ -95,10 +108,9 @@ def _costs(curve: Curve) -> dict[str, float | None]:
 
 def _set(report: Report, dataset: str) -> dict[str, Any]:
     curves = report.of_set(dataset)
-    pictures = list(dict.fromkeys(row.name for curve in curves for point in curve.points for row in point.rows))
-    sizes = {row.name: f"{row.width}×{row.height}" for curve in curves for point in curve.points for row in point.rows}
+    pictures = _namesakes(curves)
     return {
-        "name": dataset, "pictures": pictures, "sizes": [sizes[name] for name in pictures],
+        "name": dataset, "pictures": list(pictures), "sizes": [list(of.values()) for of in pictures.values()],
         "curves": [
             {
                 "name": curve.name, "full": curve.full_name, "kind": curve.kind, "source": curve.source, "shown": curve.shown,

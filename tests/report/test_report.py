@@ -220,7 +220,7 @@ def test_every_codec_has_a_map_of_its_bits(live_bundles, name, on_one_thread):
     of_part, whole = (bit_map(name, bundle, found, x, window) for window in ((20, 10, 50, 60), (0, 0, 100, 70)))
     assert len(base64.b64decode(whole.map)) == whole.rows * whole.columns and sum(whole.shares.values()) == pytest.approx(1)
     assert of_part.left == -0.4 and of_part.width == 2 * whole.width and whole.width >= 1
-    assert whole.grid == ((4, 4) if name == "segpic" else None) and of_part.grid is None
+    assert whole.grid == of_part.grid == ((4, 4) if name == "segpic" else None)
     if name != "factorized":
         early = replace(found, scales={"y": torch.full_like(found.scales["y"], -1.0)})  # coded by the first table
         channel = main_channel(name, early)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import one_thread
-from made_up_runs import LAMBDAS, PICTURES, find_set, made_up, write_run, write_runs
+from made_up_runs import LAMBDAS, PICTURES, find_set, made_up, results_of, write_run, write_runs
 
 from codec.evaluation.results import psnr_at_rate
 from codec.report.of_sources import write_report
@@ -26,6 +26,13 @@ return Math.max(...pixels.filter((value, k) => k % 4 < 3));
 WIDE = """
 const free = [...document.querySelectorAll('main *')].filter((node) => !node.closest('.scroll, svg, .stage'));
 return free.filter((node) => node.getBoundingClientRect().right > innerWidth + 1).map((node) => node.outerHTML.slice(0, 90));
+"""
+LINES = """
+const scene = scenes()[0], [left, top, height, width] = arguments;
+Object.assign(scene.bits[0], { grid: [4, 4], left: -left / 481, top: -top / 321, width: width / 481, height: height / 321 });
+look.mode = "bits"; look.scene = 0; look.rate = 0; look.left = scene.bits[0].codec; look.right = "original"; drawLook();
+return [["across", "top", 3.21], ["down", "left", 4.81]].map(([name, side, percent]) =>
+  [...document.querySelectorAll(`.sheet i.${name}`)].map((line) => parseFloat(line.style[side]) * percent));
 """
 ODD = "<script>alert(1)</script>"
 
@@ -189,6 +196,34 @@ def test_the_table_sorts_and_pairs_are_at_equal_rate(at, page):
     assert "difference" in find(at, "#tip").text
 
 
+def test_pictures_of_one_name_and_other_pixels_are_not_compared(at, tmp_path):
+    """As of two folders of pictures that a set's name does not tell apart."""
+    results_of(tmp_path / "a", "one", 0.0, {k: {"picture_sha256": sha} for k, sha in enumerate("vwxyz")})
+    other = {k: {"picture_sha256": sha} for k, sha in enumerate(["v", "w", "?", None, "z"])}
+    results_of(tmp_path / "b", "two", 0.5, other | {2: {"picture_sha256": "?", "width": 999}})
+    at.get(write_report([str(tmp_path)], tmp_path / "out", find_set).page.as_uri())
+    told = "Not compared: 1 picture of other pixels under the same name."
+    assert find(at, "#pair-verdict").text.startswith("one is better than two on 0 of 4 pictures at equal rate")
+    assert find(at, "#pair-verdict").text.endswith(told) and "999" not in find(at, "#rows").text
+    choose(at, "#pair-a", "two")
+    assert "on 4 of 4 pictures" in find(at, "#pair-verdict").text and "999×80" in find(at, "#rows").text
+
+
+def test_a_mean_is_of_the_pictures_that_have_a_difference(at, tmp_path):
+    """And what keeps a picture from having one is told by its reason."""
+    results_of(tmp_path / "a", "one", 0.0, {1: {"file_bpp": 9.0}})
+    results_of(tmp_path / "b", "two", 0.5, {2: {"name": "another"}, 3: {"psnr": None}})
+    at.get(write_report([str(tmp_path)], tmp_path / "out", find_set).page.as_uri())
+    told, mean = find(at, "#pair-verdict").text, find(at, "#rows tr.mean").text
+    assert "one is better than two on 0 of 2 pictures" in told and "1 picture without figures of two" in told
+    assert "1 picture that came back exactly" in told and "1 picture beyond the rates of two" in told
+    assert mean.startswith("mean of 5 ") and "28.00 of 2 28.70 of 2 −0.70 of 2" in mean, mean
+    results_of(tmp_path / "c", "three", 0.5, {k: {"psnr": None} for k in range(1, 5)} | {0: {"file_bpp": 9.0}})
+    at.get(write_report([str(tmp_path / "a"), str(tmp_path / "c")], tmp_path / "out", find_set).page.as_uri())
+    told = find(at, "#pair-verdict").text.partition("No picture can be compared: ")[2]
+    assert told == "3 pictures that came back exactly, without a PSNR, 2 pictures beyond the rates of three."
+
+
 def test_the_slider_moves_and_pictures_zoom_together(at):
     handle = centred(at, find(at, ".handle"))
     before = handle.rect["x"]
@@ -217,6 +252,13 @@ def test_difference_bits_and_latents_are_drawn(at):
     assert every(at, "canvas.cells") and "bits per latent position" in find(at, "#look").text and "z " in find(at, "#look").text
     find(at, "#look-mode [data-value='latents']").click()
     assert len(every(at, "canvas.latent")) == 3 and "varies most" in find(at, "#look").text
+
+
+def test_lines_of_a_grid_divide_the_padded_picture(at):
+    """Of 321 rows and 481 columns, which SegPIC pads to 384 and 512; and of such a part of a larger picture."""
+    whole, part = (at.execute_script(LINES, *place) for place in ((0, 0, 384, 512), (100, 200, 640, 1024)))
+    assert whole == [pytest.approx([96, 192, 288], abs=0.01), pytest.approx([128, 256, 384], abs=0.01)]
+    assert part == [pytest.approx([120, 280], abs=0.01), pytest.approx([156, 412], abs=0.01)]
 
 
 def test_the_theme_follows_the_system_and_the_switch(at):

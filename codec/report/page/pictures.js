@@ -1,15 +1,27 @@
 // Two codecs at equal rate, picture by picture: a table that sorts, and where one wins.
 const pair = { a: null, b: null, point: null, sort: "delta", down: true };
 
-// The quality of a codec's own curve on one picture at a rate, over the logarithm of the rate; null beyond its ends.
-function atRate(curve, place, name, bpp) {
-  const points = curve.points.filter((point) => !point.told && point.rows[name]).map((point) => [point.rows.bpp?.[place], point.rows[name][place]]);
-  const known = points.filter(([rate, value]) => rate != null && value != null).sort((one, two) => one[0] - two[0]);
+// What keeps pictures from being compared, in the order in which it is asked; each follows a number of pictures.
+const REASONS = {
+  failed: (a) => `that ${a.name} failed on`,
+  exact: () => "that came back exactly, without a PSNR",
+  missing: (a, b) => `without figures of ${b.name}`,
+  others: () => "of other pixels under the same name",
+  beyond: (a, b) => `beyond the rates of ${b.name}`,
+};
+
+// The PSNR of a codec's own curve on a row's picture at its rate, over the logarithm of the rate; or why it has none there.
+function beside(curve, row) {
+  const measured = curve.points.filter((point) => !point.told && point.rows.bpp?.[row.place] != null);
+  const same = measured.filter((point) => new Set([row.namesake, point.namesakes[row.name]].filter((one) => one !== undefined)).size < 2);
+  const all = same.map((point) => [point.rows.bpp[row.place], point.rows.psnr?.[row.place]]).sort((one, two) => one[0] - two[0]);
+  const known = all.filter(([, value]) => value != null);
   for (let k = 0; k + 1 < known.length; k++) {
     const [[low, before], [high, after]] = [known[k], known[k + 1]];
-    if (low <= bpp && bpp <= high) return before + (high === low ? 0 : Math.log(bpp / low) / Math.log(high / low)) * (after - before);
+    if (low <= row.bpp && row.bpp <= high) return [before + (high === low ? 0 : Math.log(row.bpp / low) / Math.log(high / low)) * (after - before)];
   }
-  return null;
+  if (!same.length) return [null, measured.length ? "others" : "missing"];
+  return [null, all[0][0] <= row.bpp && row.bpp <= all.at(-1)[0] && known.length < all.length ? "exact" : "beyond"];
 }
 
 const measured = () => here().curves.filter((curve) => curve.points.some((point) => point.rows.bpp));
@@ -38,9 +50,12 @@ const COLUMNS = [
 function pairRows(a, b) {
   const point = a.points[pair.point];
   return here().pictures.map((name, place) => {
-    const row = { name, place, size: here().sizes[place], failed: point.failed[name] };
+    const namesake = point.namesakes[name];
+    const row = { name, place, namesake, size: here().sizes[place][namesake ?? 0], failed: point.failed[name], beside: null };
     for (const key of Object.keys(point.rows)) row[key] = point.rows[key][place];
-    row.beside = b && row.bpp != null ? atRate(b, place, "psnr", row.bpp) : null;
+    if (row.bpp == null) row.why = "failed";
+    else if (b) [row.beside, row.why] = beside(b, row);
+    if (row.bpp != null && row.psnr == null) row.why = "exact";
     row.delta = row.beside === null || row.psnr == null ? null : row.psnr - row.beside;
     return row;
   }).filter((row) => row.bpp != null || row.failed);
@@ -55,10 +70,12 @@ function drawPictures() {
   const known = rows.filter((row) => row.delta !== null);
   const wins = known.filter((row) => row.delta > 0).length;
   const mean = known.reduce((sum, row) => sum + row.delta, 0) / known.length;
+  const apart = Object.keys(REASONS).map((why) => [rows.filter((row) => row.delta === null && row.why === why).length, why]).filter(([count]) => count);
+  const reasons = b && apart.map(([count, why]) => `${plural(count, "picture")} ${REASONS[why](a, b)}`).join(", ");
   fill(byId("pair-verdict"), !b ? "No other codec here has pictures of its own." : !known.length
-    ? `On no picture do the rates of ${a.name} lie within those of ${b.name}.`
-    : [el("strong", {}, `${a.name} is better than ${b.name} on ${wins} of ${known.length} pictures`), ` at equal rate, by ${signed(mean, 2)} dB in the mean.`,
-       known.length < rows.length ? ` ${plural(rows.length - known.length, "picture")} lie outside the rates of ${b.name}.` : ""]);
+    ? `No picture can be compared: ${reasons}.`
+    : [el("strong", {}, `${a.name} is better than ${b.name} on ${wins} of ${plural(known.length, "picture")}`), ` at equal rate, by ${signed(mean, 2)} dB in the mean.`,
+       reasons ? ` Not compared: ${reasons}.` : ""]);
   byId("pair").hidden = !known.length;
   if (known.length) drawing(byId("pair"), () => drawLollipops(known, a, b));
   drawRows(rows, a, b);
@@ -124,10 +141,14 @@ function drawRows(rows, a, b) {
     if (key === "delta") return el("td", { class: row.delta === null ? "quiet" : row.delta > 0 ? "good" : "bad" }, signed(row.delta, 2));
     return el("td", {}, key === "beside" ? number(row.beside, 2) : shown(key, row[key]));
   };
-  const mean = (key) => {
-    const values = rows.map((row) => row[key]).filter((value) => value != null);
-    return values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null;
-  };
-  const last = columns.map(([key]) => key === "name" ? el("td", {}, `mean of ${rows.length}`) : el("td", {}, key === "delta" ? signed(mean(key), 2) : shown(key === "beside" ? "psnr" : key, mean(key))));
+  const coded = rows.filter((row) => row.bpp != null), compared = rows.filter((row) => row.delta !== null);
+  const last = columns.map(([key]) => {
+    if (key === "name") return el("td", {}, `mean of ${coded.length}`);
+    const of = ["psnr", "beside", "delta"].includes(key) && compared.length ? compared : coded;  // else the three are of different pictures
+    const values = of.map((row) => row[key]).filter((value) => value != null);
+    const mean = values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null;
+    const fewer = values.length && values.length < coded.length ? el("span", { class: "quiet" }, ` of ${values.length}`) : null;
+    return el("td", {}, key === "delta" ? signed(mean, 2) : shown(key === "beside" ? "psnr" : key, mean), fewer);
+  });
   fill(byId("rows"), el("thead", {}, el("tr", {}, head)), el("tbody", {}, rows.map((row) => el("tr", {}, columns.map(([key]) => cell(key, row)))), el("tr", { class: "mean" }, last)));
 }
