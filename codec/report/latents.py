@@ -19,7 +19,7 @@ class BitMap:
     """Where a codec spends the bits of its main latent: `map` has a byte a position, of 255 for `most` bits, over all channels.
 
     left, top, width, height: of the map, in shares of what is shown of the picture. shares: of the rate, by stream. grid: rows
-    and columns of the regions that the codec adapts to.
+    and columns of the regions that the codec adapts to, which divide the map: the picture with its padding.
     """
 
     codec: str
@@ -66,12 +66,11 @@ def bit_map(codec: str, bundle: Bundle, found: Analysis, original: Tensor, windo
     most = max(float(bits.max()), 1e-6)
     padded_height, padded_width = (-(-side // stride) * stride for side in original.shape[1:])
     grid = chosen_grid(bundle, None)
-    whole = (height, width) == tuple(original.shape[1:])
     return BitMap(
         codec, total / original[0].numel(), bits.size(0), bits.size(1),
         -left / width, -top / height, padded_width / width, padded_height / height,
         most, _bytes(255 * bits / most), {stream: float(of.sum()) / total for stream, of in found.bits.items()},
-        (grid.rows, grid.cols) if grid is not None and whole else None,
+        None if grid is None else (grid.rows, grid.cols),
     )  # fmt: skip
 
 

@@ -179,8 +179,9 @@ function bitMap(scene, original) {
     bytes.forEach((value, k) => { const [r, g, b] = heat((value / 255) * (one.most / most)); out.data.set([r, g, b, 255], 4 * k); });
     canvas.getContext("2d").putImageData(out, 0, 0);
     Object.assign(canvas.style, { left: `${100 * one.left}%`, top: `${100 * one.top}%`, width: `${100 * one.width}%`, height: `${100 * one.height}%` });
-    const lines = (one.grid ? [1, 0] : []).flatMap((down) => Array.from({ length: one.grid[down ? 0 : 1] - 1 }, (_, k) =>
-      el("i", { class: down ? "across" : "down", style: `${down ? "top" : "left"}: ${(100 * (k + 1)) / one.grid[down ? 0 : 1]}%` })));
+    const lines = (one.grid ? [["across", "top", one.top, one.height], ["down", "left", one.left, one.width]] : []).flatMap(([name, side, from, length], k) =>
+      Array.from({ length: one.grid[k] - 1 }, (_, line) => from + (length * (line + 1)) / one.grid[k]).filter((at) => 0 < at && at < 1)
+        .map((at) => el("i", { class: name, style: `${side}: ${100 * at}%` })));
     const cells = el("div", { class: "layer" }, el("div", { class: "sheet" }, canvas, lines));
     const shares = Object.entries(one.shares).map(([name, share]) => `${PROTOTYPES.includes(name) ? "prototypes " : ""}${name} ${number(100 * share, 1)} %`).join(", ");
     return el("figure", {}, stage(scene, picture(original), cells), el("figcaption", {}, el("span", {}, el("b", {}, one.codec), ` ${shown("bpp", one.bpp)} bpp: ${shares}`)));
