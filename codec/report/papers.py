@@ -14,7 +14,7 @@ LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "λ": r"$\lambda$", "−": "$-$", "–": "--", "×": r"$\times$", "é": r"\'e", "ø": r"\o{}", "μ": r"$\mu$", "|": r"\textbar{}",
-    "β": r"$\beta$",
+    "β": r"$\beta$", "[": "{[}", "*": "{*}",  # which a row may begin with: TeX takes both for part of the \\ before it
 }  # fmt: skip
 
 

@@ -262,6 +262,8 @@ def test_tables_are_markdown_and_latex(report):
     odd = Table("50 % of a_b & c", ["x|y", "−"], [["<b>", "1\\2"]])
     assert r"x\|y" in as_markdown(odd) and "&lt;b>" in as_markdown(odd)
     assert r"50 \% of a\_b \& c" in as_latex(odd) and r"1\textbackslash{}2" in as_latex(odd)
+    text = as_latex(Table("c", ["codec"], [["[ours]"], ["*best"]]))  # which \\ would take as [length] and as \\*
+    assert r"    {[}ours] \\" in text and r"    {*}best \\" in text
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex")
