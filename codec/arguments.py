@@ -122,3 +122,5 @@ def of_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sources", nargs="+", metavar="SOURCE", help=named)
     parser.add_argument("--out", type=_path, required=True, help="the folder to write: index.html, figures and tables")
     parser.add_argument("--pictures", type=_path, help="where the set's pictures lie (default: its own place)")
+    its = "a bundle whose results have none beside their run, as those of codec eval; may be given several times"
+    parser.add_argument("--codec", type=_path, action="append", default=[], help=its)

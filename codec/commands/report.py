@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from functools import partial
 
 from codec.config.measurement import find_test_set
 from codec.report.of_sources import write_report
@@ -11,7 +12,8 @@ from codec.types import printable
 def run(arguments: argparse.Namespace) -> int:
     """Write the report and say where it is, and what could not be shown."""
     begun = time.perf_counter()
-    written = write_report(arguments.sources, arguments.out, lambda name: find_test_set(name, arguments.pictures))
+    find_set = partial(find_test_set, pictures=arguments.pictures)
+    written = write_report(arguments.sources, arguments.out, find_set, arguments.codec)
     for line in written.left_out:
         print(printable(f"left out {line}"))
     print(f"figures  {arguments.out / 'figures'}\ntables   {arguments.out / 'tables'}")

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-from codec.report.comparison import FindSet, compare
+from codec.report.comparison import Comparison, FindSet, compare
 from codec.report.curves import Curve, curves_of
 from codec.report.figures import write_figures
 from codec.report.page import write_page
@@ -29,18 +29,19 @@ class Written(NamedTuple):
     left_out: list[str]
 
 
-def write_report(words: Sequence[str], out: Path, find_set: FindSet) -> Written:
+def write_report(words: Sequence[str], out: Path, find_set: FindSet, codecs: Sequence[Path] = ()) -> Written:
     """Write the report of what `words` name to the folder `out`: index.html, figures/ and tables/.
 
-    find_set: where the pictures of a set are.
-    Raises UserError for a word that names nothing, and where nothing was measured on any set.
+    find_set: where the pictures of a set are. codecs: bundles of results that have theirs not beside their run.
+    Raises UserError for a word that names nothing, for no bundle, and where nothing was measured on any set.
     """
     sources = read_sources(words)
     runs = sorted(map(read_run, sources.runs), key=lambda run: (run.name, *run.setting.values()))
     curves = curves_of(sources, runs)
     if not curves:
         raise UserError(f"no results in {', '.join(words)}; expected at least one codec that was measured; wait for a run")
-    report = _report(words, out, curves, runs, find_set, sources.left_out)
+    report = _report(curves, runs, compare(curves, find_set, codecs), _command(words, out, codecs))
+    report.comparison.left_out[:0] = sources.left_out
     files = []
     for dataset in report.sets:
         own = report.of_set(dataset)
@@ -51,20 +52,21 @@ def write_report(words: Sequence[str], out: Path, find_set: FindSet) -> Written:
     return Written(page, write_page(payload(report), page), files, report.comparison.left_out)
 
 
-def _report(
-    words: Sequence[str], out: Path, curves: list[Curve], runs: list[Run], find_set: FindSet, left_out: Sequence[str]
-) -> Report:
+def _command(words: Sequence[str], out: Path, codecs: Sequence[Path]) -> str:
+    given = [*words, "--out", str(out), *(word for path in codecs for word in ("--codec", str(path)))]
+    return f"codec report {shlex.join(map(printable, given))}"
+
+
+def _report(curves: list[Curve], runs: list[Run], comparison: Comparison, command: str) -> Report:
     sets = list(dict.fromkeys(curve.dataset for curve in curves))
     names = list(dict.fromkeys(curve.name for curve in curves if curve.kind == "trained")) or ["published codecs"]
     several = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     made = {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "version": version("codec"),
-        "command": f"codec report {shlex.join(map(printable, words))} --out {shlex.quote(printable(str(out)))}",
+        "command": command,
     }  # fmt: skip
     found: dict[str, dict[str, Savings]] = {
         dataset: {quantity: savings([c for c in curves if c.dataset == dataset], quantity) for quantity in OVER}
         for dataset in sets
     }
-    comparison = compare(curves, find_set)
-    comparison.left_out[:0] = left_out
     return Report(f"{several} on {', '.join(sets)}", curves, styles_of(curves), found, runs, comparison, made)

@@ -151,5 +151,5 @@ def payload(report: Report) -> dict[str, Any]:
         "differences": {
             key: ["—" if value is None else str(value) for value in values] for key, values in differences(report.runs).items()
         },
-        "comparison": asdict(report.comparison) | {"fidelity": rounded(min(report.comparison.fidelity, 99.0))},
+        "comparison": asdict(report.comparison) | {"fidelity": rounded(report.comparison.fidelity)},
     }  # fmt: skip
