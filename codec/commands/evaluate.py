@@ -7,10 +7,13 @@ from omegaconf import DictConfig
 from codec.config.command_line import Words
 from codec.config.compose import each_point
 from codec.config.measurement import load_asked, load_test_set
+from codec.evaluation.results import Results
+from codec.files.bundle import load_bundle
 from codec.machine import keep_freed_memory
 from codec.report.doctor import of_results, print_findings
 from codec.report.of_set import measure_and_report
 from codec.runs.folder import RunFolder
+from codec.runs.lock import RunLock
 from codec.types import UserError
 
 
@@ -31,4 +34,25 @@ def _evaluate(cfg: DictConfig) -> None:
     if cfg.run and not bundle.is_file():
         raise UserError(f"no finished run at {cfg.run}: {bundle.name} is not there; expected what `codec train` leaves")
     out = Path(cfg.out) if cfg.out else (source / "results" if cfg.run else Path("results"))
-    print_findings(of_results(measure_and_report(bundle, load_asked(cfg, load_test_set(cfg.test)), out, out)))
+    asked, fingerprint = load_asked(cfg, load_test_set(cfg.test)), load_bundle(bundle).fingerprint.hex()
+    out.mkdir(parents=True, exist_ok=True)
+    with RunLock(out, f".{asked.test_set.name}.lock", f"filled with results on {asked.test_set.name}"):
+        if cfg.codec or cfg.out:  # what is in a run's own folder is of the same run, trained less far
+            _check_room(out / f"{asked.test_set.name}.json", bundle, fingerprint)
+        print_findings(of_results(measure_and_report(bundle, asked, out, out)))
+
+
+def _check_room(path: Path, bundle: Path, fingerprint: str) -> None:
+    """Raise UserError where results of another codec lie at `path`: they and their files would be lost.
+
+    bundle: the codec to measure now, of that fingerprint.
+    """
+    if not path.exists():
+        return
+    there = Results.read(path)
+    theirs = there.made_by.get("bundle")
+    if theirs != fingerprint:
+        raise UserError(
+            f"{path} has results of another codec ({there.name}, bundle {theirs or 'unknown'}) than {bundle} (bundle "
+            f"{fingerprint}); expected none or its own; set out to another folder, or remove them"
+        )

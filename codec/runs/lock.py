@@ -1,4 +1,4 @@
-"""One process at a time in a run folder: a file that says who has it, taken over when that process is dead.
+"""One process at a time in a run folder, or at one set of results: a file that says who has it, taken over when that process is dead.
 
 On one machine a process is dead when it is gone, or when its number belongs to another by now. On another machine it gives a
 sign of life every BEAT seconds, the file's time, and is dead after SILENCE seconds without. A SLURM job that was put back
@@ -25,7 +25,7 @@ BEAT, SILENCE = 30.0, 300.0  # seconds; ten signs of life lost in a row, not a s
 
 
 class HeldError(UserError):
-    """Another process trains the run."""
+    """Another process has the lock."""
 
 
 class Owner(NamedTuple):
@@ -156,12 +156,13 @@ def _silent(path: Path) -> float:
 class RunLock:
     """The lock of a run folder, held from `with` to its end, by the first rank for all.
 
+    name, doing: of another lock than that of training the run, its file in the folder and what its owner does there.
     Raises HeldError, with who has it, where another process has it. Of two machines that take over from a dead owner in the
     same millisecond both may think that they did; one of them stops at its next `touch`.
     """
 
-    def __init__(self, folder: Path):
-        self.folder, self.path = folder, folder / "lock"
+    def __init__(self, folder: Path, name: str = "lock", doing: str = "trained"):
+        self.folder, self.path, self.doing = folder, folder / name, doing
         self._mine: Owner | None = None
         self._ended = threading.Event()
         self._beats = threading.Thread(target=self._beat, daemon=True, name="lock")
@@ -182,7 +183,7 @@ class RunLock:
     def _refusal(self, owner: Owner | None, silent: float) -> str:
         if owner is None:
             return f"{self.folder} is being taken by another process in this moment; expected one at a time; wait or stop it"
-        who = f"{self.folder} is being trained by process {owner.pid} on host {owner.host} since {owner.since}"
+        who = f"{self.folder} is being {self.doing} by process {owner.pid} on host {owner.host} since {owner.since}"
         if (owner.host, owner.machine) != _machine():
             who += f", which gave a sign of life {silent:.0f} seconds ago and counts as dead after {SILENCE:.0f}"
         return f"{who}; expected one process at a time; wait for it or stop it"

@@ -17,6 +17,7 @@ from codec.evaluation.results import Results
 from codec.files.bundle import load_bundle, save_bundle
 from codec.files.coding import decode
 from codec.metrics.perceptual import Lpips
+from codec.runs.lock import RunLock
 
 
 def write_bundle(path: Path) -> Path:
@@ -94,6 +95,47 @@ def test_without_baselines(bundle, folder, tmp_path):
         == 0
     )
     assert (tmp_path / "out" / "pictures.json").is_file()
+
+
+def test_results_of_another_codec_stay(bundle, folder, tmp_path, capsys, monkeypatch):
+    """In the folder by default, too; those of the same codec are written again, and another set beside them."""
+    monkeypatch.chdir(tmp_path)
+    save_bundle(tmp_path / "other.safetensors", live_codec("mean_scale", seed=1), {}, half=True)
+    words = ["test=folder", f"test.root={folder}", "test.baselines=[]"]
+    assert main(["eval", f"codec={bundle}", *words]) == main(["eval", f"codec={bundle}", *words]) == 0
+    before = {path: path.read_bytes() for path in Path("results").rglob("*") if path.is_file()}
+    capsys.readouterr()
+    assert main(["eval", "codec=other.safetensors", *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    ours, theirs = (load_bundle(Path(path)).fingerprint.hex() for path in (bundle, "other.safetensors"))
+    assert f"results/pictures.json has results of another codec (small mean_scale, bundle {ours})" in line
+    assert f"other.safetensors (bundle {theirs})" in line and "set out" in line
+    assert before == {path: path.read_bytes() for path in Path("results").rglob("*") if path.is_file()}
+    assert main(["eval", "codec=other.safetensors", *words, "out=other"]) == 0
+    assert main(["eval", "codec=other.safetensors", *words, "test.name=more"]) == 0
+
+
+def test_two_at_once_do_not_mix_their_files(bundle, folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    words = ["eval", f"codec={bundle}", "test=folder", f"test.root={folder}", f"out={out}", "test.baselines=[]"]
+    with RunLock(out, ".pictures.lock", "filled"):
+        assert main(words) == 2
+        assert "is being filled with results on pictures by process" in capsys.readouterr().err
+        assert [path.name for path in out.iterdir()] == [".pictures.lock"]
+        assert main([*words, "test.name=other"]) == 0
+
+
+def test_results_in_a_runs_own_folder_are_of_the_same_run(bundle, folder, tmp_path):
+    """Trained further, it is measured again."""
+    run = tmp_path / "run"
+    run.mkdir()
+    words = ["eval", f"run={run}", "test=folder", f"test.root={folder}", "test.baselines=[]"]
+    for seed in range(2):
+        save_bundle(run / "codec.safetensors", live_codec("mean_scale", seed=seed), {}, half=True)
+        assert main(words) == 0
+    assert main([*words, f"out={run / 'results'}"]) == 0
+    assert main(["eval", f"codec={bundle}", *words[2:], f"out={run / 'results'}"]) == 2
 
 
 def test_mistakes_are_one_line(bundle, folder, tmp_path, capsys):
