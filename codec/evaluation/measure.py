@@ -110,21 +110,16 @@ def evaluate(
         encoder, decoder = replace(encoder, memory=memory), replace(decoder, memory=memory)
     codecs = _Codecs(encoder, decoder, in_floats(encoder), TransformClock(encoder), TransformClock(decoder))
     measures = measures or Measures()
-    facts = encoder.header
-    config = facts["facts"].get("config", {})
-    description = f"{facts['model']} {facts['arguments']}, bundle {encoder.fingerprint.hex()}, coded on {device_name(device)}"
-    if "trained_with" in facts["facts"]:
-        description += f", trained with {facts['facts']['trained_with']}"
     costs = costs_of(codecs.floats)
     with peak_memory(device) as peak:
         points = [
-            _measure_at(codecs, test_set, files, measures, _setting(facts["facts"], level), level)
+            _measure_at(codecs, test_set, files, measures, setting_of(encoder, level), level)
             for level in ([None] if encoder.model.levels is None else encoder.model.levels.spread(levels))
         ]
     missing = equal_pictures(points)
     for point in points:
         missing |= measures.missing(point.images, point.of_set)
-    name = " ".join(dict.fromkeys(filter(None, (config.get("experiment_name"), facts["model"]))))  # one word where they agree
+    name, description = name_of(encoder), description_of(encoder, device_name(device))
     made_by = {"bundle": encoder.fingerprint.hex(), "device": device_name(device)}
     made_by |= {"threads": str(torch.get_num_threads()), "precision": PRECISION}
     made_by |= {package: version(package) for package in ("codec", "torch")}
@@ -152,11 +147,25 @@ def _totals(measured: Sequence[Mapping[str, Cost]]) -> dict[str, StreamTotal]:
     return {name: StreamTotal(*map(sum, zip(*rows, strict=True))) for name, rows in costs.items()}
 
 
-def _setting(facts: dict[str, Any], level: int | None) -> dict[str, Any]:
+def name_of(codec: Bundle) -> str:
+    """What results call the codec of a bundle: its experiment and its model, one word where they agree."""
+    names = codec.header["facts"].get("config", {}).get("experiment_name"), codec.header["model"]
+    return " ".join(dict.fromkeys(filter(None, names)))
+
+
+def description_of(codec: Bundle, device: str) -> str:
+    """What results say of the codec of a bundle that was measured on a device of that name."""
+    header = codec.header
+    told = f"{header['model']} {header['arguments']}, bundle {codec.fingerprint.hex()}, coded on {device}"
+    return f"{told}, trained with {header['facts']['trained_with']}" if "trained_with" in header["facts"] else told
+
+
+def setting_of(codec: Bundle, level: int | None) -> dict[str, Any]:
     """What a point was trained for: its lambda, its rate target and its level, where the bundle says them.
 
     A level has a lambda of its own, or with a rate target that target: lambda, which weighs the distortion, stays the codec's.
     """
+    facts = codec.header["facts"]
     config = facts.get("config", {})
     found = {"lmbda": config.get("model", {}).get("lmbda"), "target_bpp": config.get("target_bpp"), "level": level}
     if level is not None:

@@ -3,11 +3,15 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from codec.evaluation.measure import description_of, name_of, setting_of
 from codec.evaluation.results import QUANTITIES, ImageRow, Results, hash_of_picture
 from codec.files.bundle import load_bundle
 from codec.files.coding import decode_latents, reconstruct
+from codec.files.container import read_container
 from codec.files.loaded import Bundle
 from codec.metrics.quality import finite, ms_ssim, ms_ssim_db, psnr
 from codec.types import UserError
@@ -32,8 +36,15 @@ def differences(results: Results, files: Path, bundle: Path, test_set: TestSet) 
     if codec.fingerprint.hex() != expected:
         yield f"{bundle}: its fingerprint is {codec.fingerprint.hex()}, the results are of {expected}"
         return
+    told = name_of(codec), description_of(codec, results.made_by.get("device", ""))
+    for key, said, own in zip(("name", "description"), (results.name, results.description), told, strict=True):
+        if said != own:
+            yield f"{key} '{said}', the bundle says '{own}'"
     pictures = {picture.name: picture for picture in test_set.pictures}
     for point in results.points:
+        level = level if type(level := point.setting.get("level")) is int else None
+        if point.setting not in (settings := _settings(codec, level)):
+            yield f"setting {point.setting}, the bundle says {settings[0]}"
         at = f" at level {point.setting['level']}" if "level" in point.setting else ""
         measured = {row.name for row in point.images}
         yield from (f"{name}: the results have no such picture{at}" for name in pictures if name not in measured)
@@ -41,7 +52,8 @@ def differences(results: Results, files: Path, bundle: Path, test_set: TestSet) 
             if row.name not in pictures:
                 yield f"{row.name}: no such picture in {test_set.name}"
             else:
-                yield from (f"{row.name}: {line}" for line in _of_picture(row, pictures[row.name], point.files(files), codec))
+                there = point.files(files) / f"{row.name}.lic"
+                yield from (f"{row.name}: {line}" for line in _of_picture(row, pictures[row.name], there, codec, level or 0))
 
 
 def contradictions(results: Results, text: str) -> Iterator[str]:
@@ -61,15 +73,31 @@ def told_alone(results: Results) -> list[str]:
     rows = [row for point in results.points for row in point.images]
     names = [name for name in QUANTITIES if name not in COMPARED and any(getattr(row, name) is not None for row in rows)]
     names += [name for name in ("fid", "kid") if any(name in point.of_set for point in results.points)]
-    return [*names, *results.costs, "streams"]
+    kept = [name for name in ("not_computed", "measured_with") if getattr(results, name)]
+    return [*names, *results.costs, "streams", *kept, *(name for name in results.made_by if name != "bundle")]
 
 
-def _of_picture(row: ImageRow, picture: TestImage, files: Path, codec: Bundle) -> Iterator[str]:
+def _settings(codec: Bundle, level: int | None) -> list[dict[str, Any]]:
+    """What a point can say that it was trained for.
+
+    A bundle with levels and a rate target that does not say the levels' own had its one target in results, beside its ladder.
+    """
+    facts = codec.header["facts"]
+    config = facts.get("config", {})
+    found = [setting_of(codec, level)]
+    if level is not None and config.get("target_bpp") is not None and "target_bpp_by_level" not in facts:
+        ladder = facts | {"config": config | {"target_bpp": None}}
+        without = replace(codec, header=codec.header | {"facts": ladder})
+        found.append(setting_of(without, level) | {"target_bpp": config["target_bpp"]})
+    return found
+
+
+def _of_picture(row: ImageRow, picture: TestImage, path: Path, codec: Bundle, level: int) -> Iterator[str]:
+    """What of a row is not as it says. path: of the file of its picture, which codec wrote at a level, 0 where it has none."""
     original = picture.load()
     if hash_of_picture(original) != row.picture_sha256:
         yield "other pixels than were measured"
         return
-    path = files / f"{row.name}.lic"
     if not path.is_file():
         yield f"no file at {path}"
         return
@@ -77,6 +105,8 @@ def _of_picture(row: ImageRow, picture: TestImage, files: Path, codec: Bundle) -
     if hashlib.sha256(data).hexdigest() != row.file_sha256:
         yield f"{path} has other bytes than were measured"
         return
+    if (of_file := read_container(data).level) != level:
+        yield f"{path} is of level {of_file}, the results say {level}"
     latents, height, width = decode_latents(codec, data)
     decoded = reconstruct(codec, latents, height, width)
     if (width, height) != (row.width, row.height):

@@ -1,4 +1,4 @@
-"""One process at a time in a run folder, or at one set of results: a file that says who has it, taken over when that process is dead.
+"""One process at a time in a run folder, or at results: a file that says who has it, taken over when that process is dead.
 
 On one machine a process is dead when it is gone, or when its number belongs to another by now. On another machine it gives a
 sign of life every BEAT seconds, the file's time, and is dead after SILENCE seconds without. A SLURM job that was put back

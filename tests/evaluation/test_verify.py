@@ -1,10 +1,11 @@
 """What `codec verify` says of results: nothing of true ones, and of others what is not as they say."""
 
 import json
+import shutil
 
 import pytest
 import torch
-from conftest import codec, live_codec, picture
+from conftest import codec, live_codec, live_levels, picture
 from PIL import Image
 from torchvision.io import write_png
 
@@ -22,7 +23,8 @@ def measured(tmp_path):
     pictures.mkdir()
     for number in range(2):
         write_png(picture(64, 72, number), str(pictures / f"{number}.png"))
-    save_bundle(tmp_path / "codec.safetensors", live_codec("mean_scale"), {}, half=True)
+    facts = {"config": {"experiment_name": "small", "model": {"lmbda": 0.0067}}, "trained_with": "lpips_alex"}
+    save_bundle(tmp_path / "codec.safetensors", live_codec("mean_scale"), facts, half=True)
     results = tmp_path / "results" / "mine"
     evaluate(tmp_path / "codec.safetensors", folder(pictures), results).write(results)
     return results.with_suffix(".json")
@@ -41,6 +43,7 @@ def test_results_of_another_process_are_accepted(measured):
     said, not_again = done.stdout.splitlines()
     assert done.returncode == 0 and said == f"{measured}: 2 pictures decoded and measured again, nothing differs"
     assert not_again.startswith("not measured again: estimated_bpp, ") and "psnr" not in not_again
+    assert not_again.endswith("streams, not_computed, device, threads, precision, codec, torch")
 
 
 def test_results_are_those_of_their_run_from_wherever_they_are_named(measured, capsys, monkeypatch):
@@ -103,14 +106,54 @@ def test_figures_that_the_files_do_not_give_are_said(measured, capsys, quantity,
     (lambda said: said["points"][0]["means"].update(lpips=0.01), "mean lpips 0.01, and the pictures give None"),
     (lambda said: said["points"][0]["images"][0].update(width=640), "0: 72x64, the results say 640x64"),
     (lambda said: said["points"][0]["images"].pop(0), "0: the results have no such picture"),
+    (lambda said: said.update(name="better mean_scale"), "name 'better mean_scale', the bundle says 'small mean_scale'"),
+    (lambda said: said.update(description=said["description"].replace("cpu", "tpu")), "description 'mean_scale {"),
+    (lambda said: said["points"][0].update(setting={"lmbda": 1}), "setting {'lmbda': 1}, the bundle says {'lmbda': 0.0067}"),
+    (lambda said: said["points"][0].update(setting={}), "setting {}, the bundle says {'lmbda': 0.0067}"),
 ])  # fmt: skip
 def test_what_the_rows_do_not_give_is_said(measured, capsys, change, told):
-    """Means and CompressAI's columns are of the rows, and a row that is gone is missing."""
+    """Means and CompressAI's columns are of the rows, a row that is gone is missing, names and settings are the bundle's."""
     document = json.loads(measured.read_text())
     change(document)
     measured.write_text(json.dumps(document))
     status, lines = verify(measured, capsys)
     assert status == 1 and any(line.startswith(told) for line in lines)
+
+
+STEERED = {"config": {"model": {"lmbda": 0.01}, "target_bpp": 0.3}, "lmbda_by_level": [0.001, 0.01, 0.1]}
+
+
+@pytest.fixture(scope="module")
+def levelled(tmp_path_factory):
+    """A codec of three levels with one rate target, as one was trained before each level had its own; and its results."""
+    above = tmp_path_factory.mktemp("levels")
+    (above / "mine").mkdir()
+    write_png(picture(64, 72, 0), str(above / "mine" / "0.png"))
+    save_bundle(above / "codec.safetensors", live_levels("mean_scale", 3), STEERED, half=True)
+    results = above / "results" / "mine"
+    evaluate(above / "codec.safetensors", folder(above / "mine"), results).write(results)
+    return results.with_suffix(".json")
+
+
+@pytest.mark.parametrize(("change", "told"), [
+    (lambda point: None, []),
+    (lambda point: point.update(setting={"lmbda": 0.1, "target_bpp": 0.3, "level": 2}), []),  # as it was written before
+    (lambda point: point.update(setting={"lmbda": 0.1, "target_bpp": 0.2, "level": 2}), ["setting {"]),
+    (lambda point: point["setting"].update(level=1), ["0: ", "0: "]),
+])  # fmt: skip
+def test_the_setting_of_a_level_is_that_of_its_files(levelled, tmp_path, capsys, change, told):
+    above = shutil.copytree(levelled.parents[1], tmp_path / "run")
+    path = above / "results" / "mine.json"
+    document = json.loads(path.read_text())
+    document["points"] = document["points"][2:]
+    document["results"] = {name: values[2:] for name, values in document["results"].items()}
+    change(document["points"][0])
+    path.write_text(json.dumps(document))
+    for level in (0, 1):  # files of the last level in each folder
+        shutil.copytree(above / "results/mine/level_2", above / f"results/mine/level_{level}", dirs_exist_ok=True)
+    status, lines = verify(path, capsys)
+    assert status == bool(told)
+    assert not told or [line[: len(told[0])] for line in lines] == told[: len(lines)], lines
 
 
 def test_pictures_that_are_missing_or_new_are_named(measured, capsys):
