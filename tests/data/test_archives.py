@@ -7,6 +7,7 @@ import threading
 import zipfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 from conftest import REPOSITORY, configured
@@ -65,13 +66,76 @@ def test_both_parts_come_and_are_the_set(served, tmp_path, capsys):
     root = tmp_path / "sets"
     assert run("clic2020-test", root) == 0 and "2 pictures fetched now" in capsys.readouterr().out
     assert {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()} == {
-        f"clic2020-{part}/{letter}{n}.png" for n, part in enumerate(("professional", "mobile")) for letter in "ab"
+        f"clic2020-{part}/{own}"
+        for n, part in enumerate(("professional", "mobile"))
+        for own in (f"a{n}.png", f"b{n}.png", ".pictures.json")
     }
     both = of("clic2020-test", root)
     assert both.name == "clic2020-test" and [picture.name for picture in both.pictures] == ["a0", "b0", "a1", "b1"]
     assert both.pictures[2].load().float().mean() == 40
     assert [picture.name for picture in of("clic2020-mobile", root).pictures] == ["a1", "b1"]
     assert run("clic2020-test", root) == 0 and "no pictures fetched now" in capsys.readouterr().out
+
+
+@pytest.fixture
+def fetched(served, tmp_path):
+    assert run("clic2020-mobile", tmp_path) == 0
+    return tmp_path / "clic2020-mobile"
+
+
+def test_hidden_files_are_no_pictures(fetched, served, tmp_path, capsys):
+    (fetched / "._a1.png").write_bytes(b"a Mac's")
+    (served / "clic2020-mobile.zip").unlink()
+    assert run("clic2020-mobile", tmp_path) == 0 and "no pictures fetched now" in capsys.readouterr().out
+    assert [picture.name for picture in of("clic2020-mobile", tmp_path).pictures] == ["a1", "b1"]
+
+
+def test_pictures_of_another_set_are_named_and_nothing_is_fetched(fetched, served, tmp_path):
+    (fetched / "mine.png").write_bytes(png(7))
+    (served / "clic2020-mobile.zip").unlink()
+    for ask in (run, of):
+        with pytest.raises(UserError, match=r"holds 3 PNGs, and clic2020-mobile has 2; .* others \(mine.png first\)"):
+            ask("clic2020-mobile", tmp_path)
+    (fetched / ".pictures.json").unlink()
+    for ask in (run, of):
+        with pytest.raises(UserError, match="holds 3 PNGs, and clic2020-mobile has 2"):
+            ask("clic2020-mobile", tmp_path)
+
+
+@pytest.mark.parametrize("content", [png(40)[:-30], png(41), None])
+def test_a_picture_that_is_broken_replaced_or_gone_comes_again_alone(fetched, tmp_path, capsys, content):
+    right, path = (fetched / "b1.png").read_bytes(), fetched / "b1.png"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    if content is None or len(content) != len(right):
+        with pytest.raises(UserError, match=r"1 of the 2 .* \(b1.png is missing or cut\); .* run: codec fetch clic2020-mobile"):
+            of("clic2020-mobile", tmp_path)
+    kept = (fetched / "a1.png").stat().st_ino
+    capsys.readouterr()
+    assert run("clic2020-mobile", tmp_path) == 0 and "1 pictures fetched now" in capsys.readouterr().out
+    assert path.read_bytes() == right and (fetched / "a1.png").stat().st_ino == kept
+    assert len(list(fetched.iterdir())) == 3
+
+
+def test_a_kill_while_unpacking_leaves_whole_pictures(served, tmp_path, monkeypatch):
+    def cut(source, target):
+        target.write(source.read(20))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("data.archives.shutil", SimpleNamespace(copyfileobj=cut))
+        run("clic2020-mobile", tmp_path)
+    assert not list((tmp_path / "clic2020-mobile").glob("*.png"))
+    assert run("clic2020-mobile", tmp_path) == 0 and len(of("clic2020-mobile", tmp_path).pictures) == 2
+
+
+def test_what_was_fetched_before_manifests_is_counted(fetched, served, tmp_path, capsys):
+    (fetched / ".pictures.json").unlink()
+    (served / "clic2020-mobile.zip").unlink()
+    capsys.readouterr()
+    assert run("clic2020-mobile", tmp_path) == 0 and "no pictures fetched now" in capsys.readouterr().out
+    assert len(of("clic2020-mobile", tmp_path).pictures) == 2
 
 
 def test_a_file_that_is_not_the_known_one_leaves_nothing(served, tmp_path):
