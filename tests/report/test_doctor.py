@@ -6,6 +6,7 @@ import math
 import re
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from codec.runs.folder import RunFolder
 from data.testsets import TestImage, TestSet, photographs
 
 PICTURES = TestSet("mine", [TestImage("a", lambda: picture(256, 320))])
+THUMBNAILS = TestSet("small", [TestImage(str(seed), partial(picture, 64, 64, seed)) for seed in range(3)])
 STEPS = 400  # of the runs that are made up of a real one's files
 
 
@@ -157,12 +159,12 @@ def test_crops_are_too_small_for_side_information_in_a_training_that_is_long(hea
 
 
 @torch.no_grad()
-def measured(folder: Path, change) -> Results:
+def measured(folder: Path, change, pictures: TestSet = PICTURES) -> Results:
     """A codec whose predicted scales fit its latents, changed."""
     codec = live_codec("mean_scale", fitting=True)
     change(codec)
     save_bundle(folder / "codec.safetensors", codec, {}, half=True)
-    return evaluate(folder / "codec.safetensors", PICTURES, folder / "files")
+    return evaluate(folder / "codec.safetensors", pictures, folder / "files")
 
 
 def of_measured(results: Results) -> list[str]:
@@ -185,14 +187,25 @@ def test_a_codec_whose_z_says_nothing_is_asleep(tmp_path, on_one_thread):
     assert of_measured(measured(tmp_path, put_to_sleep)) == ["z asleep"]
 
 
-def test_symbols_beyond_their_scales_are_escapes_and_set_estimate_and_files_apart(tmp_path, on_one_thread):
+@pytest.mark.parametrize("pictures", [PICTURES, THUMBNAILS])
+def test_symbols_beyond_their_scales_are_escapes_and_set_estimate_and_files_apart(pictures, tmp_path, on_one_thread):
     def narrow(codec):
         codec.h_s[-1].weight.zero_()
         codec.h_s[-1].bias.fill_(0.11)
 
-    results = measured(tmp_path, narrow)
+    results = measured(tmp_path, narrow, pictures)
     assert of_measured(results) == ["estimate and file apart", "escapes"]
     assert of_measured(replace(results, points=2 * results.points)) == of_measured(results)  # as of a codec with levels
+
+
+def test_the_shipped_codec_is_silent_on_small_pictures(tmp_path, on_one_thread):
+    """Of which the range coder's last bytes are several percent."""
+    for side in (1, 64):
+        crops = [TestImage(str(number), lambda load=given.load, side=side: load()[:, :side, :side].contiguous())
+                 for number, given in enumerate(photographs().pictures)]  # fmt: skip
+        results = evaluate(SHIPPED, TestSet("crops", crops), tmp_path, levels=2)
+        (point, *_) = results.points
+        assert point.mean("payload_bpp") > 1.01 * point.mean("estimated_bpp") and of_results(results) == []
 
 
 @pytest.mark.slow
