@@ -3,6 +3,7 @@
 For Ballé's family that is CompressAI; for WACNN and SegPIC, of which it has none, the same network computed as its authors do.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 
@@ -15,11 +16,29 @@ from codec.benchmark.timing import Row, instructions, measure
 from codec.config.command_line import Words
 from codec.config.compose import each_point, plain
 from codec.training.precision import choose_precision
+from codec.types import UserError, as_float, shown
+
+STRIDE = 64  # pixels to an element of the side information of every model
 
 
 def settings_of(cfg: DictConfig) -> Settings:
-    """The keys of conf/bench.yaml as plain values."""
+    """The keys of conf/bench.yaml as plain values. Raises UserError for one that cannot be measured."""
     values = plain(cfg)
+    size, model = values["size"], values["model"]
+    if type(size) is not list or len(size) != 2:
+        raise UserError(f"size={shown(size)}; expected height and width, such as [512,768]; set size")
+    counts = {name: values[name] for name in ("batch_size", "steps", "rounds")}
+    counts |= {f"model.{name}": model[name] for name in ("N", "M") if name in model}
+    for name, value in counts.items():
+        if type(value) is not int or value < 1:
+            raise UserError(f"{name}={shown(value)}; expected a whole number from 1; set {name}")
+    for name, side in (("crop", values["crop"]), ("size", size[0]), ("size", size[1])):
+        if type(side) is not int or side < 1 or side % STRIDE:  # CompressAI's networks do not pad
+            raise UserError(f"{name} of {shown(side)}; expected a multiple of {STRIDE} pixels; set {name}")
+    if not 0 < as_float(model["lmbda"]) < math.inf:
+        raise UserError(f"model.lmbda={shown(model['lmbda'])}; expected a number above 0; set model.lmbda")
+    if type(values["compile"]) is not bool:
+        raise UserError(f"compile={shown(values['compile'])}; expected true or false; set compile")
     return Settings(**{field.name: values[field.name] for field in fields(Settings)})
 
 
