@@ -71,12 +71,16 @@ class RunFolder:
             return len(list(islice(file, 2))) > 1
 
     def log(self) -> list[dict[str, str]]:
-        """The rows of metrics.csv, by its columns; a line that is cut, or has values without one, is left out."""
+        """The rows of metrics.csv, by its columns, each value a number or empty.
+
+        A line that is cut, has values without a column or no step is left out; what is no number counts as empty.
+        """
         if not self.metrics_file.exists():
             return []
         lines = self.metrics_file.read_text().splitlines(keepends=True)
         rows = csv.DictReader(line for line in lines if line.endswith("\n"))
-        return [row for row in rows if None not in row and None not in row.values()]
+        whole = [row for row in rows if None not in row and None not in row.values() and row.get("step", "").isdecimal()]
+        return [{name: text if _is_number(text) else "" for name, text in row.items()} for row in whole]
 
     def _identity(self) -> Identity:
         """What it was made with, by what this version takes for identity."""
@@ -146,6 +150,14 @@ class RunFolder:
 
     def _write_facts(self, facts: Mapping[str, Any]) -> None:
         write_atomically(self.facts_file, json.dumps(facts, indent=1).encode(), durable=True)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _first(lines: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from codec.evaluation.measure import evaluate
 from codec.evaluation.results import Results
 from codec.files.bundle import SHIPPED, save_bundle
 from codec.report.doctor import diagnose, of_results
+from codec.report.runs_of import read_run
 from codec.runs.folder import RunFolder
 from data.testsets import TestImage, TestSet, photographs
 
@@ -119,6 +120,18 @@ def test_a_log_whose_last_line_is_being_written_is_read(healthy):
     with RunFolder(healthy).metrics_file.open("a") as file:
         file.write("99999,1.5,3e-")
     assert names(healthy) == []
+
+
+def test_a_value_that_is_no_number_is_left_out(healthy):
+    """As the page leaves it out, and with it the row whose step is none."""
+    lines = RunFolder(healthy).metrics_file.read_text().splitlines()
+    at = lines[0].split(",").index("train/quantized_bpp")
+    for number, text in ((2, "abc"), (5, "")):
+        cells = lines[number].split(",")
+        lines[number] = ",".join([*cells[:at], text, *cells[at + 1 :]])
+    lines.insert(4, "abc" + lines[4][lines[4].index(",") :])
+    RunFolder(healthy).metrics_file.write_text("\n".join(lines) + "\n")
+    assert names(healthy) == [] and set(read_run(RunFolder(healthy)).log) >= {"train/quantized_bpp"}
 
 
 def test_what_only_an_end_can_tell_is_not_told_of_a_run_that_goes_on(healthy):
