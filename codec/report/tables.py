@@ -38,7 +38,7 @@ def print_table(ours: Results, others: Sequence[Results], console: Console) -> N
         reference = psnr_at_rate(other.curve(), bpp)
         if reference is not None:
             line += f"; {abs(quality - reference):.2f} dB {'above' if quality >= reference else 'below'} {other.name}"
-    console.print(f"[bold]{line} at equal rate[/bold]" if others else f"[bold]{line}[/bold]", soft_wrap=True)
+    console.print(f"[bold]{line} at equal rate[/bold]" if ";" in line else f"[bold]{line}[/bold]", soft_wrap=True)
 
 
 def _by_picture(ours: Results, others: Sequence[Results], named: bool = True) -> Table:

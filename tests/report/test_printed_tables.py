@@ -38,6 +38,12 @@ def test_the_table_compares_at_equal_rate():
     assert "24.00 dB at 1.000 bpp; 1.00 dB below Other at equal rate" in text
 
 
+def test_nothing_is_at_equal_rate_where_no_other_reaches_the_rate():
+    ladder = [Point({"quality": 1}, [ImageRow(p.name, 64, 64, 2.0, 30.0) for p in PICTURES])]
+    ours = Results("ours", "", "folder", [Point({}, [ImageRow(p.name, 64, 64, 1.0, 24.0) for p in PICTURES])])
+    assert shown(ours, [Results("Other", "", "folder", ladder)]).splitlines()[-1] == "24.00 dB at 1.000 bpp"
+
+
 def test_the_table_fits_a_terminal_of_80_columns():
     """Its headings and numbers are whole, beside all four classical codecs; a long name goes on in the next line."""
     row = ImageRow("motorcycle_left_at_noon", 64, 64, 1.0, 30.0, 1.0, 1.0, 1.0, 0.9, 15.0, 0.5, 0.5)
