@@ -3,17 +3,19 @@
 import re
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
 import torch
-from conftest import ALL_NAMES, REPOSITORY, picture
+from conftest import ALL_NAMES, REPOSITORY, live_levels, one_thread, picture
 from PIL import Image
 
 import codec
 from codec.entropy.noise import uniform_noise
-from codec.files.bundle import load_bundle
+from codec.files.bundle import load_bundle, save_bundle
 from codec.files.coding import decode, encode, estimated_bits
+from codec.interface import as_quality_map
 from codec.types import UserError
 
 pytestmark = pytest.mark.usefixtures("on_one_thread")
@@ -48,6 +50,76 @@ def test_what_is_no_picture_is_refused(live_bundles, given):
     assert "\n" not in str(raised.value) and isinstance(raised.value, ValueError)
     with pytest.raises(UserError, match="picture"):
         c.analyse(given)
+
+
+def test_arrays_that_nobody_may_write_to_are_pictures_without_a_warning(live_bundles):
+    """As numpy makes of PIL's pictures."""
+    c, image = codec.load(live_bundles["mean_scale"]), picture(70, 90)
+    pixels = np.asarray(Image.fromarray(image.permute(1, 2, 0).numpy()))
+    assert not pixels.flags.writeable
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert c.compress(pixels) == c.compress(image)
+        given = np.asarray(Image.fromarray(pixels[..., 0]))
+        assert as_quality_map(given).equal(torch.tensor(given))
+
+
+@pytest.fixture(scope="module")
+def levelled(tmp_path_factory):
+    path = tmp_path_factory.mktemp("levels") / "codec.safetensors"
+    with one_thread():
+        save_bundle(path, live_levels("mean_scale", 3), {}, half=True)
+    return codec.load(path)
+
+
+def test_a_level_is_any_whole_number_and_nothing_else(levelled):
+    image = picture(70, 90)
+    assert levelled.analyse(image, level=np.int64(1)).y.equal(levelled.analyse(image, level=1).y)
+    for level in (5.5, True, "1", 3, -1):
+        with pytest.raises(UserError, match="level") as raised:
+            levelled.analyse(image, level=level)
+        assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("levels", [[3], [-1], [0, 3]])
+def test_levels_of_a_batch_are_those_of_the_codec(levelled, levels):
+    x = torch.stack([picture(64, 64)] * len(levels)) / 255
+    with pytest.raises(UserError, match=f"level {levels[-1]} of a codec that has levels 0 to 2"):
+        levelled.model(x, uniform_noise, levels=torch.tensor(levels))
+
+
+@pytest.mark.parametrize("grid", ["4x4", [2], (2.5, 2), 4, (2, True), (1, 2, 3), (0, 2)])
+def test_what_is_no_grid_is_refused(live_bundles, grid):
+    c = codec.load(live_bundles["segpic"])
+    for use in (c.compress, c.analyse):
+        with pytest.raises(UserError, match="grid") as raised:
+            use(picture(70, 90), grid)
+        assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("broken", ["cut", "closed"])
+def test_a_picture_whose_file_cannot_be_read_any_more_is_refused(levelled, broken, tmp_path):
+    """Opened, its pixels are read later; as a map, too."""
+
+    def opened(mode):
+        path = tmp_path / f"{mode}.jpg"
+        Image.fromarray(picture(200, 200).permute(1, 2, 0).numpy()).convert(mode).save(path)
+        if broken == "cut":
+            path.write_bytes(path.read_bytes()[:1500])
+        image = Image.open(path)
+        if broken == "closed":
+            image.close()
+        return image
+
+    for name, words in (("picture", {"picture": opened("RGB")}), ("map", {"picture": picture(200, 200), "roi": opened("L")})):
+        with pytest.raises(UserError, match=f"the {name} cannot be read: ") as raised:
+            levelled.compress(**words)
+        assert "\n" not in str(raised.value)
+
+
+def test_an_offset_is_that_of_a_map(levelled):
+    with pytest.raises(UserError, match="roi_offset=3 without roi"):
+        levelled.compress(picture(70, 90), roi_offset=3)
 
 
 @pytest.mark.parametrize("given", ["text", None, b"", b"no file"])
@@ -87,6 +159,8 @@ def test_its_model_trains_and_is_saved_again(live_bundles, tmp_path):
     assert mine.decompress(mine.compress(picture(40, 60))).size == (60, 40)
     with pytest.raises(UserError, match="expected a network of codec.models"):
         codec.save(torch.nn.Linear(1, 1), tmp_path / "other.safetensors")
+    with pytest.raises(UserError, match="is a folder; expected the path of a file"):
+        codec.save(model, tmp_path)
 
 
 def test_a_device_that_is_not_there_is_named(live_bundles):

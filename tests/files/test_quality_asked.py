@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from codec.files.memory import Memory
 from codec.files.quality import Wanted, begin_wanted, encode_wanted
 from codec.interface import PictureCodec
 from codec.metrics.quality import psnr
+from codec.models import Codec
 from codec.types import UserError
 
 COUNT, IMAGE = 12, picture(90, 120)
@@ -41,6 +43,13 @@ def files(bundle):
 @pytest.mark.parametrize("asked, level", [(0, 0), (100, COUNT - 1), (54.0, 6), (None, COUNT // 2), (9, 1), (4, 0)])
 def test_a_quality_is_a_share_of_the_levels(bundle, files, asked, level):
     assert encode_wanted(bundle, IMAGE, None, Wanted(asked)).file == files[level]
+
+
+@pytest.mark.parametrize("count", range(2, 65))
+def test_half_of_the_quality_is_the_rate_by_default(count):
+    """For every number of levels, as README and `codec compress --help` say."""
+    bundle = SimpleNamespace(model=SimpleNamespace(levels=Levels(count, 1)))
+    assert quality.level_of(bundle, 50) == Codec.middle_level.fget(bundle.model)
 
 
 def test_the_file_is_the_largest_that_fits(bundle, files):
