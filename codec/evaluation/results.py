@@ -8,10 +8,10 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -88,21 +88,22 @@ class Point:
     streams: dict[str, StreamTotal] = field(default_factory=dict)
 
     def mean(self, quantity: str) -> float | None:
-        """The arithmetic mean of a quantity over the pictures that have it.
+        """The arithmetic mean of a quantity over the pictures.
 
-        None where none has, and where one of them failed: it would be that of another set.
+        None where one of them has none, or failed: a mean of the others would stand beside the rate of all. See without.
         """
-        if any(row.failed is not None for row in self.images):
-            return None
-        values = [value for row in self.images if (value := getattr(row, quantity)) is not None]
-        return sum(values) / len(values) if values else None
+        values = [getattr(row, quantity) for row in self.images]
+        return sum(values) / len(values) if values and None not in values else None
+
+    def without(self, names: Collection[str]) -> "Point":
+        """The point of the other pictures alone; what all have together, as FID, stays that of all."""
+        return replace(self, images=[row for row in self.images if row.name not in names]) if names else self
 
     def seconds_per_megapixel(self, quantity: str) -> float | None:
         """Of one of the quantities in seconds: all pictures' over all their pixels, in millions; None as for mean."""
         if (mean := self.mean(quantity)) is None:
             return None
-        rows = [row for row in self.images if getattr(row, quantity) is not None]
-        return mean * len(rows) / sum(row.width * row.height for row in rows) * 1e6
+        return mean * len(self.images) / sum(row.width * row.height for row in self.images) * 1e6
 
     def files(self, folder: Path) -> Path:
         """Where its .lic files lie, in the folder of the codec's: those of a codec with several rates by level."""
@@ -138,7 +139,7 @@ class Results:
         return self.points[len(self.points) // 2]
 
     def curve(self) -> list[tuple[float, float]]:
-        """(mean file bpp, mean PSNR) of each point, by rate."""
+        """(mean file bpp, mean PSNR) of each point that has both, by rate; beside other codecs first over_same_pictures."""
         pairs = [(point.mean("file_bpp"), point.mean("psnr")) for point in self.points]
         return sorted((bpp, psnr) for bpp, psnr in pairs if bpp is not None and psnr is not None)
 
@@ -148,15 +149,16 @@ class Results:
         return sorted((row.file_bpp, row.psnr) for row in rows if row.file_bpp is not None and row.psnr is not None)
 
     def to_json(self) -> str:
-        """The document, with CompressAI's layout in it."""
+        """The document, with CompressAI's layout in it; means are over the pictures that have PSNR at every point."""
+        same = over_same_pictures([self])[0][0].points
         document = {
             "name": self.name,
             "description": self.description,
             "dataset": self.dataset,
             "results": {
-                theirs: [point.mean(ours) for point in self.points]
+                theirs: [point.mean(ours) for point in same]
                 for theirs, ours in COMPRESSAI_NAMES.items()
-                if all(point.mean(ours) is not None for point in self.points)
+                if all(point.mean(ours) is not None for point in same)
             },
             "not_computed": self.not_computed,
             "measured_with": self.measured_with,
@@ -165,12 +167,12 @@ class Results:
             "points": [
                 {
                     "setting": p.setting,
-                    "means": p.means(),
+                    "means": over.means(),
                     "of_set": p.of_set,
                     "streams": {name: asdict(stream) for name, stream in p.streams.items()},
                     "images": [asdict(row) for row in p.images],
                 }
-                for p in self.points
+                for p, over in zip(self.points, same, strict=True)
             ],
         }
         return json.dumps(document, indent=1, allow_nan=False)
@@ -220,10 +222,43 @@ def hash_of_picture(image: Tensor) -> str:
     return digest.hexdigest()
 
 
+class SamePictures(NamedTuple):
+    """The pictures that means of a quantity leave out at all points, so that each is over the same; told: which they are."""
+
+    left_out: frozenset[str] = frozenset()
+    told: str = ""
+
+
+def same_pictures(points: Iterable[Point], quantity: str) -> SamePictures:
+    """What to leave out of the means of a quantity and of their rates: the pictures that lack it at any of the points.
+
+    As one whose PSNR is infinite there, or that is too small for MS-SSIM. Points of which no picture has the quantity, as of a
+    lossless codec, and those where one failed have no mean anyhow. Nothing is left out where nothing would be left.
+    """
+    sets = [point.images for point in points if not any(row.failed is not None for row in point.images)]
+    sets = [rows for rows in sets if any(getattr(row, quantity) is not None for row in rows)]
+    names = dict.fromkeys(row.name for rows in sets for row in rows)
+    lacking = {row.name for rows in sets for row in rows if getattr(row, quantity) is None}
+    if not lacking:
+        return SamePictures()
+    what = "came back exactly somewhere" if quantity == "psnr" else "without it somewhere"
+    if len(lacking) == len(names):
+        return SamePictures(told=f"only where none lacks it: all {len(names)} pictures {what}")
+    first = [name for name in names if name in lacking]
+    named = ", ".join(first[:3]) + (f" and {len(first) - 3} more" if len(first) > 3 else "")
+    return SamePictures(frozenset(lacking), f"over {len(names) - len(lacking)} of {len(names)} pictures: {named} {what}")
+
+
+def over_same_pictures(compared: Sequence[Results]) -> tuple[list[Results], str]:
+    """Results on one set over the pictures of which all have PSNR at every point, and what that leaves out; mostly nothing."""
+    same = same_pictures([point for results in compared for point in results.points], "psnr")
+    return [replace(one, points=[point.without(same.left_out) for point in one.points]) for one in compared], same.told
+
+
 def equal_pictures(points: Sequence[Point]) -> dict[str, str]:
     """Why PSNR is missing, for `not_computed`, where a picture came back exactly; else nothing."""
     num = sum(row.psnr is None and row.failed is None for point in points for row in point.images)
-    return {"psnr": f"infinite in {num} rows: the picture came back exactly; left out of the means"} if num else {}
+    return {"psnr": f"infinite in {num} rows: the picture came back exactly; left out of means and their rates"} if num else {}
 
 
 def small_pictures(points: Sequence[Point]) -> dict[str, str]:

@@ -21,8 +21,9 @@ from codec.files.coding import decode, encode
 from codec.interface import PictureCodec
 from codec.metrics.quality import finite, psnr
 from codec.report.bundles import bundle_of, wrote
-from codec.report.curves import Curve, CurvePoint
+from codec.report.curves import Curve
 from codec.report.latents import BitMap, Channel, bit_map, main_channel
+from codec.report.points import CurvePoint
 from codec.types import UserError
 from data.testsets import TestImage, TestSet
 

@@ -2,62 +2,31 @@
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from codec.evaluation.results import ImageRow, Point
-from codec.metrics.published import FEW, Published, in_decibels, published
-from codec.report.doctor import MAX_TARGET_GAP
+from codec.evaluation.results import SamePictures
+from codec.metrics.published import FEW, Published, published
+from codec.report.points import SHORT, CurvePoint, measured_point, refused, same_pictures_of, setting_label
 from codec.report.runs_of import Run
 from codec.report.sources import SHIPPED, Measured, Sources, is_learned
 from codec.types import printable
 
-QUANTITIES = {
-    "psnr": "PSNR in dB", "ms_ssim_db": "MS-SSIM in dB, of the mean", "lpips": "LPIPS", "fid": "FID", "kid": "KID",
-    "side": "side information in % of the rate",
-}  # fmt: skip
 LESS_IS_BETTER = ("lpips", "fid", "kid")
 KINDS = ("trained", "classical", "published")
 NO_VARIANT = ("logger", "run_dir", "test", "trainer", "retry", "val_every", "save_every", "log_every")  # nodes of a run
 FOLLOWING = {"data.seed", "schedule.steps"}  # keys that follow others
 LEVELS = "levels=several"  # a variant's name, beside codecs of one rate
-SHORT = {"lmbda": "λ", "target_bpp": "target", "quality_layers": "layers", "adversarial.beta": "β"}
-
-
-@dataclass(frozen=True)
-class CurvePoint:
-    """A codec at one setting on a set.
-
-    values: bpp and the quantities that it has, means over the set. rows: by picture, of what was measured here. run: whose it
-    is. told: what is not finished about it: its figures are estimates of a validation then. measured: where files lie.
-    """
-
-    label: str
-    values: dict[str, float]
-    rows: Sequence[ImageRow] = ()
-    setting: dict[str, Any] = field(default_factory=dict)
-    run: Run | None = None
-    told: str = ""
-    measured: Measured | None = None
-
-    @property
-    def of_target(self) -> str:
-        """Whether its rate is that of its target, and how far from it; empty where it has none."""
-        target = self.setting.get("target_bpp")
-        if target is None:
-            return ""
-        gap = self.values["bpp"] / target - 1
-        met = "met" if abs(gap) <= MAX_TARGET_GAP else "missed"
-        return f"target {target:g} bpp {met}, {100 * gap:+.0f} %".replace("-", "−")
 
 
 @dataclass(frozen=True)
 class Curve:
     """A codec on a set: its points by rate, in full and short name, of one of KINDS.
 
-    missing: points without figures, each with why. shown: whether it is drawn before anybody asks.
+    missing: points without figures, each with why. shown: whether it is drawn before anybody asks. over: by quantity, which
+    pictures its means are over, where those are not all. not_computed: why a quantity is missing, by what it is called.
     """
 
     name: str
@@ -68,33 +37,13 @@ class Curve:
     points: list[CurvePoint]
     missing: list[str] = field(default_factory=list)
     shown: bool = True
+    over: dict[str, str] = field(default_factory=dict)
+    not_computed: dict[str, str] = field(default_factory=dict)
 
     def of(self, quantity: str) -> list[tuple[float, float]]:
         """(bpp, quantity) of the finished points that have it; more is better: distances are negated."""
         sign = -1 if quantity in LESS_IS_BETTER else 1
-        return [(p.values["bpp"], sign * p.values[quantity]) for p in self.points if quantity in p.values and not p.told]
-
-
-def setting_label(setting: dict[str, Any]) -> str:
-    """A setting in few words: λ 0.0067, quality 24."""
-    return ", ".join(f"{SHORT.get(key, key)} {value:.4g}" if isinstance(value, float) else f"{SHORT.get(key, key)} {value}"
-                     for key, value in setting.items())  # fmt: skip
-
-
-def values_of(point: Point) -> dict[str, float]:
-    """The means of a point. MS-SSIM in dB is that of the mean, as in published curves, not the mean of the pictures' dB."""
-    found = {"bpp": point.mean("file_bpp"), "psnr": point.mean("psnr"), "lpips": point.mean("lpips")}
-    found |= {name: point.of_set.get(name) for name in ("fid", "kid")}
-    ms_ssim = point.mean("ms_ssim")
-    found["ms_ssim_db"] = in_decibels(ms_ssim) if ms_ssim is not None and ms_ssim < 1 else None
-    found["side"] = _side_information(point)
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _side_information(point: Point) -> float | None:
-    """The share of all streams but the main latent in percent, as Ballé 2018, figure 7 has it; None of a codec without any."""
-    bits = {name: stream.bits for name, stream in point.streams.items()}
-    return 100 * (1 - bits["y"] / sum(bits.values())) if "y" in bits and len(bits) > 1 else None
+        return [(at[0], sign * at[1]) for p in self.points if not p.told and (at := p.at(quantity)) is not None]
 
 
 def curves_of(sources: Sources, runs: Sequence[Run]) -> list[Curve]:
@@ -104,8 +53,11 @@ def curves_of(sources: Sources, runs: Sequence[Run]) -> list[Curve]:
     asked = {name for name in sources.shown if name != SHIPPED} or set(FEW)
     for dataset in dict.fromkeys([*sources.sets(), *waiting]):
         here = [one for one in sources.measured if one.results.dataset == dataset]
-        found += _trained(here, runs, waiting.get(dataset, []), dataset)
-        found += _classical([one for one in here if not is_learned(one.results)], dataset)
+        same = same_pictures_of([point for one in here for point in one.results.points])
+        measured = _trained(here, runs, waiting.get(dataset, []), dataset, same)
+        measured += _classical([one for one in here if not is_learned(one.results)], dataset, same)
+        over = {quantity: own.told for quantity, own in same.items() if own.told}
+        found += [replace(curve, over=over) for curve in measured]
         found += [_published(curve, True) for curve in sources.foreign if curve.dataset == dataset]
         found += [_published(curve, name in asked) for name, curve in published(dataset).items()]
     return _shortened(_numbered(found))
@@ -133,15 +85,24 @@ def _numbered(curves: Sequence[Curve]) -> list[Curve]:
     return kept
 
 
-def _points(one: Measured, run: Run | None) -> Iterator[CurvePoint]:
-    for point in one.results.points:
-        values = values_of(point)
-        if "bpp" in values:
-            yield CurvePoint(setting_label(point.setting), values, point.images, point.setting, run, "", one)
+def _points(one: Measured, run: Run | None, same: Mapping[str, SamePictures]) -> list[CurvePoint]:
+    """Those that have means, or say why pictures failed."""
+    points = [measured_point(point, same, run, one) for point in one.results.points]
+    return [point for point in points if "bpp" in point.values or any(row.failed is not None for row in point.rows)]
+
+
+def _not_computed(measured: Sequence[Measured]) -> dict[str, str]:
+    """Why quantities are missing, by what they are called; of rates a curve's missing points say it."""
+    found: dict[str, list[str]] = {}
+    for one in measured:
+        for name, reason in one.results.not_computed.items():
+            if name != "file_bpp":
+                found.setdefault(name.upper().replace("_", "-"), []).append(reason)
+    return {name: "; ".join(dict.fromkeys(reasons)) for name, reasons in found.items()}
 
 
 class Entry(NamedTuple):
-    """A run or results that give points to a curve. missing: what there is no point of, and why. path: of the results."""
+    """A run or results that give points to a curve. missing: what there is no point of, and why. measured: the results."""
 
     name: str
     setting: dict[str, Any]
@@ -149,22 +110,25 @@ class Entry(NamedTuple):
     run: Run | None
     source: str = ""
     missing: str = ""
-    path: Path = Path()
+    measured: Measured | None = None
 
 
-def _trained(measured: Sequence[Measured], runs: Sequence[Run], waiting: Sequence[Run], dataset: str) -> list[Curve]:
+def _trained(
+    measured: Sequence[Measured], runs: Sequence[Run], waiting: Sequence[Run], dataset: str, same: Mapping[str, SamePictures]
+) -> list[Curve]:
     """Runs of one name are one curve over λ; where two have the same λ, one for each value of what else differs in them.
 
-    Results that no run has are told apart by their folders.
+    Results that no run has are told apart by their folders. measured: of the set called dataset, by any codec. runs: all.
+    waiting: those that are not finished and go to the set. same: see measured_point.
     """
     by_folder = {run.folder.path: run for run in runs}
     entries = []
     for one in measured:
         if is_learned(one.results):
             run = None if one.run is None else by_folder.get(one.run.path)
-            points = list(_points(one, run))
+            points = _points(one, run, same)
             setting = points[0].setting if points else {}
-            entries.append(Entry(one.results.name, setting, points, run, one.results.description, path=one.path))
+            entries.append(Entry(one.results.name, setting, points, run, one.results.description, measured=one))
     has_results = [entry.run for entry in entries]  # as of a run that was stopped while classical codecs were measured
     for run in waiting:
         if not any(run is other for other in has_results):
@@ -172,11 +136,12 @@ def _trained(measured: Sequence[Measured], runs: Sequence[Run], waiting: Sequenc
     curves = []
     for name in dict.fromkeys(entry.name for entry in entries):
         for variant, members in _variants([entry for entry in entries if entry.name == name]).items():
-            points = sorted((point for entry in members for point in entry.points), key=lambda point: point.values["bpp"])
-            missing = [entry.missing for entry in members if entry.missing]
+            points = sorted((point for entry in members for point in entry.points), key=lambda point: point.rate)
+            missing = [*(entry.missing for entry in members if entry.missing), *refused(points)]
+            lacking = _not_computed([entry.measured for entry in members if entry.measured is not None])
             full, source = f"{name} {variant}".strip(), next((entry.source for entry in members if entry.source), "")
             if points or missing:
-                curves.append(Curve(full, full, dataset, "trained", source, points, missing))
+                curves.append(Curve(full, full, dataset, "trained", source, points, missing, not_computed=lacking))
     return curves
 
 
@@ -219,9 +184,13 @@ def _alike(entry: Entry) -> str:
 
 def _folder_of(entry: Entry, entries: Sequence[Entry]) -> str:
     """The folder by which results that no run has are told from the others of their name."""
-    paths = [other.path.absolute().parent for other in entries if other.run is None]
-    below = entry.path.absolute().parent.relative_to(os.path.commonpath(paths)).parts
-    return f"from={printable(below[0] if below else paths[0].name)}"
+    folders = [_folder(other) for other in entries if other.run is None]
+    below = _folder(entry).relative_to(os.path.commonpath(folders)).parts
+    return f"from={printable(below[0] if below else folders[0].name)}"
+
+
+def _folder(entry: Entry) -> Path:
+    return (Path() if entry.measured is None else entry.measured.path).absolute().parent
 
 
 def set_of(run: Run, node: str = "test") -> str:
@@ -254,18 +223,19 @@ def _half_finished(run: Run, dataset: str, names: Sequence[str]) -> Entry:
     return Entry(name, setting, points, run, "", f"{label if begun else printable(run.folder.path.name)}: {told}")
 
 
-def _classical(measured: Sequence[Measured], dataset: str) -> list[Curve]:
+def _classical(measured: Sequence[Measured], dataset: str, same: Mapping[str, SamePictures]) -> list[Curve]:
     """Each once, however many runs have it beside them; one of other figures, as of another library, has a name of its own."""
     curves: dict[str, Curve] = {}
     for one in measured:
         results = one.results
-        points = sorted(_points(one, None), key=lambda point: point.values["bpp"])
+        points = sorted(_points(one, None, same), key=lambda point: point.rate)
         name, number = results.name, 1
         while name in curves and [point.values for point in curves[name].points] != [point.values for point in points]:
             number += 1
             name = f"{results.name} ({number})"
-        missing = [] if points else [results.not_computed.get("file_bpp", "no rate")]
-        curves.setdefault(name, Curve(name, name, dataset, "classical", results.description, points, missing))
+        missing = refused(points) if points else [results.not_computed.get("file_bpp", "no rate")]
+        curve = Curve(name, name, dataset, "classical", results.description, points, missing)
+        curves.setdefault(name, replace(curve, not_computed=_not_computed([one])))
     return list(curves.values())
 
 

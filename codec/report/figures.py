@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from codec.report.curves import KINDS, LESS_IS_BETTER, QUANTITIES, Curve
+from codec.report.curves import KINDS, LESS_IS_BETTER, Curve
+from codec.report.points import QUANTITIES
 from codec.report.style import Style
 from codec.types import MADE_BY
 
@@ -17,26 +18,29 @@ COLUMNS = 2  # of the legend: names of papers are long
 FORMATS = {"png": {"Software": MADE_BY[1]}, "svg": {"Creator": MADE_BY[1], "Date": None}, "pdf": {"Creator": MADE_BY[1]}}
 
 
+def _places(curve: Curve, quantity: str, across: str) -> list[tuple[float, float]]:
+    return [at for point in curve.points if (at := point.at(quantity, across)) is not None]
+
+
 def _limits(curves: Sequence[Curve], quantity: str, across: str) -> tuple[float, float]:
     """What of the abscissa the trained codecs take, or all where there is none, with room; a rate begins at 0."""
-    leading = [curve for curve in curves if curve.kind == "trained" and curve.points] or list(curves)
-    found = [p.values[across] for curve in leading for p in curve.points if {quantity, across} <= p.values.keys()]
+    leading = [c for c in curves if c.kind == "trained" and _places(c, quantity, across)] or list(curves)
+    found = [at[0] for curve in leading for at in _places(curve, quantity, across)]
     return (0.0, 1.15 * max(found)) if across == "bpp" else (min(found) - 0.5, max(found) + 0.5)
 
 
 def _draw(axes: Any, curve: Curve, quantity: str, across: str, style: Style) -> None:
-    points = [point for point in curve.points if {quantity, across} <= point.values.keys()]
-    finished, others = ([p for p in points if bool(p.told) is told] for told in (False, True))
+    points = [(point, at) for point in curve.points if (at := point.at(quantity, across)) is not None]
+    finished, others = ([at for p, at in points if bool(p.told) is told] for told in (False, True))
     trained = curve.kind == "trained"
     look = {"color": style.colour, "linewidth": 1.8 if trained else 1.2, "zorder": 4 if trained else 3}
-    axes.plot([p.values[across] for p in points], [p.values[quantity] for p in points], LINES[style.line], **look)
+    axes.plot([x for _, (x, _) in points], [y for _, (_, y) in points], LINES[style.line], **look)
     for some, face in ((finished, style.colour), (others, "white")):
         axes.plot(
-            [p.values[across] for p in some], [p.values[quantity] for p in some], MARKERS[style.marker], color=style.colour,
-            markerfacecolor=face, markersize=6.5 if trained else 5, zorder=5,
+            [x for x, _ in some], [y for _, y in some], MARKERS[style.marker], color=style.colour, markerfacecolor=face,
+            markersize=6.5 if trained else 5, zorder=5,
         )  # fmt: skip
-    for point in points if across == "psnr" else []:
-        place = (point.values[across], point.values[quantity])
+    for point, place in points if across == "psnr" else []:
         axes.annotate(point.of_target, place, xytext=(6, 3), textcoords="offset points", fontsize=6.5, parse_math=False)
     name = curve.name if finished or not points else f"{curve.name} (not finished)"
     axes.plot([], [], LINES[style.line] + MARKERS[style.marker], label=name, **look)  # what the legend shows
@@ -49,7 +53,7 @@ def write_figures(curves: Sequence[Curve], styles: Mapping[str, Style], folder: 
     """
     written = []
     for quantity, across in [*((name, "bpp") for name in QUANTITIES), *((name, "psnr") for name in LESS_IS_BETTER)]:
-        drawn = [c for c in curves if c.shown and any({quantity, across} <= point.values.keys() for point in c.points)]
+        drawn = [c for c in curves if c.shown and _places(c, quantity, across)]
         if drawn:
             drawn.sort(key=lambda curve: KINDS.index(curve.kind))
             name = f"{drawn[0].dataset}_{quantity}" + ("" if across == "bpp" else f"_over_{across}")
@@ -69,13 +73,14 @@ def _write(curves: Sequence[Curve], quantity: str, across: str, styles: Mapping[
         for curve in curves:
             _draw(axes, curve, quantity, across, styles[curve.name])
         low, high = _limits(curves, quantity, across)
-        points = [p.values for c in curves for p in c.points if {quantity, across} <= p.values.keys()]
-        within = [values[quantity] for values in points if low <= values[across] <= high]
+        within = [y for curve in curves for x, y in _places(curve, quantity, across) if low <= x <= high]
         room = 0.05 * (max(within) - min(within)) or 1.0
         axes.set_xlim(low, high)
         axes.set_ylim(max(min(within) - room, 0 if quantity in LESS_IS_BETTER else min(within) - room), max(within) + room)
         axes.set_xlabel("bits per pixel" if across == "bpp" else QUANTITIES[across])
         axes.set_ylabel(QUANTITIES[quantity])
+        for told in dict.fromkeys(curve.over[quantity] for curve in curves if quantity in curve.over):
+            axes.set_title(f"measured codecs: {told}", fontsize="small", parse_math=False, wrap=True)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         legend = figure.legend(loc="outside lower center", ncols=COLUMNS, frameon=False, fontsize="small", handlelength=3)

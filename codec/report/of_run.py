@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from codec.evaluation.measure import Measurement
-from codec.evaluation.results import Results
+from codec.evaluation.results import Results, over_same_pictures
 from codec.report.doctor import diagnose, print_findings
 from codec.report.of_set import measure_and_report
 from codec.report.plots import write_rate_plot
@@ -34,7 +34,8 @@ def show_run(folder: RunFolder, dataset: str, baselines: Sequence[str]) -> None:
 def finish_run(folder: RunFolder, measurement: Measurement) -> dict[str, float]:
     """Measure the codec of a run that is trained and write its report; what it measured, by name."""
     results = measure_and_report(folder.bundle, measurement, folder.results, folder.report)
-    bpp, psnr = results.shown.mean("file_bpp"), results.shown.mean("psnr")
+    same = over_same_pictures([results])[0][0].shown
+    bpp, psnr = same.mean("file_bpp"), same.mean("psnr")
     assert bpp is not None
     steered = [point for point in results.points if "target_bpp" in point.setting]
     for point in steered:

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from codec.atomic import write_atomically
-from codec.report.curves import QUANTITIES, Curve
+from codec.report.curves import Curve
 from codec.report.payload import Savings
+from codec.report.points import QUANTITIES
 from codec.report.savings import Saving
 
 MINUS = "−"
@@ -83,12 +84,18 @@ def points_table(curves: Sequence[Curve]) -> Table:
     own = [(curve, point) for curve in curves if curve.kind == "trained" for point in curve.points]
     names = [name for name in QUANTITIES if any(name in point.values for _, point in own)]
     digits = {"lpips": 4, "kid": 5}
+    fewer = [name for name in names if any(name in point.rates for _, point in own)]  # with a rate of their own beside them
     rows = [
-        [curve.name, point.label + (" (not finished)" if point.told else ""), _number(point.values["bpp"], 3),
-         *(_number(point.values.get(name), digits.get(name, 2)) for name in names)]
+        [curve.name, point.label + (" (not finished)" if point.told else ""), _number(point.values.get("bpp"), 3),
+         *(cell for name in names for cell in (
+             *([_number((point.at(name) or [None])[0], 3)] if name in fewer else []),
+             _number(point.values.get(name), digits.get(name, 2)),
+         ))]
         for curve, point in own
     ]  # fmt: skip
-    return Table(f"Trained codecs on {curves[0].dataset}", ["codec", "at", "bpp", *(QUANTITIES[n] for n in names)], rows)
+    head = [word for name in names for word in (*(["bpp there"] if name in fewer else []), QUANTITIES[name])]
+    told = "".join(f"; {QUANTITIES[name]} {text}" for name, text in own[0][0].over.items() if name in names)
+    return Table(f"Trained codecs on {curves[0].dataset}{told}", ["codec", "at", "bpp", *head], rows)
 
 
 def write_tables(curves: Sequence[Curve], found: Savings, folder: Path) -> list[Path]:

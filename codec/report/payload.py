@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from codec.report.comparison import Comparison
-from codec.report.curves import QUANTITIES, Curve, CurvePoint, setting_label
+from codec.report.curves import Curve
 from codec.report.doctor import diagnose
+from codec.report.points import QUANTITIES, CurvePoint, setting_label
 from codec.report.runs_of import Run, command_of, differences
 from codec.report.savings import Saving
 from codec.report.style import Style
@@ -74,6 +75,7 @@ def _point(point: CurvePoint, pictures: Mapping[str, Mapping[str | None, str]], 
     place = next((k for k, run in enumerate(runs) if run is point.run), None)
     return {
         "label": point.label, "values": {name: rounded(value) for name, value in point.values.items()},
+        "rates": {name: rounded(rate) for name, rate in point.rates.items()},
         "told": point.told, "target": point.of_target, "run": place, "pictures": len(rows), "failed": failed,
         "namesakes": {name: list(pictures[name]).index(sha) for name, sha in known.items()},
         "rows": {name: column for name, column in columns.items() if any(value is not None for value in column)},
@@ -96,7 +98,7 @@ def _saving(place: tuple[int, int], found: Saving) -> dict[str, Any]:
 
 def _costs(curve: Curve) -> dict[str, float | None]:
     """Seconds a megapixel, whole and by part, and what a trained codec takes; of the point in the middle."""
-    known = [(point, point.measured) for point in curve.points if point.measured is not None]
+    known = [(point, point.measured) for point in curve.points if point.measured is not None and "bpp" in point.values]
     if not known:
         return {}
     point, of = known[len(known) // 2]
@@ -114,7 +116,8 @@ def _set(report: Report, dataset: str) -> dict[str, Any]:
         "curves": [
             {
                 "name": curve.name, "full": curve.full_name, "kind": curve.kind, "source": curve.source, "shown": curve.shown,
-                "missing": curve.missing, "costs": _costs(curve), "style": report.styles[curve.name]._asdict(),
+                "missing": curve.missing, "over": curve.over, "not_computed": curve.not_computed,
+                "costs": _costs(curve), "style": report.styles[curve.name]._asdict(),
                 "points": [_point(point, pictures, report.runs) for point in curve.points],
             }
             for curve in curves

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from codec.evaluation.results import Results
+from codec.evaluation.results import Results, over_same_pictures
 from codec.metrics.published import published_curves
 from codec.types import MADE_BY
 
@@ -32,14 +32,18 @@ def write_rd_plot(learned: Sequence[Results], classical: Sequence[Results], path
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
+    dataset, num_pictures = learned[0].dataset, len(learned[0].points[0].images)
+    shipped = _shipped_results(dataset)
+    same, told = over_same_pictures([*learned, *classical, *([] if shipped is None else [shipped])])
+    learned, classical = same[: len(learned)], same[len(learned) : len(learned) + len(classical)]
     figure, axes = plt.subplots(figsize=(7.2, 5), dpi=150, layout="constrained")
     for other in filter(Results.curve, classical):  # a lossless one has none
         axes.plot(*np.array(other.curve()).T, "-", marker=".", linewidth=1.2, alpha=0.8, label=other.name)
-    for name, published in published_curves(learned[0].dataset).items():
+    for name, published in published_curves(dataset).items():
         axes.plot(*np.array(published).T, "--", linewidth=1, alpha=0.8, label=f"{name}, published")
     _draw_learned(axes, learned)
-    shipped = _shipped_results(learned[0].dataset)
     if shipped is not None:
+        shipped = same[-1]
         curve = np.array(shipped.curve()).T
         axes.plot(*curve, "-*", color="crimson", linewidth=1, markersize=9, label="the shipped codec", zorder=6)
     points = [point for result in (*learned, *([] if shipped is None else [shipped])) for point in result.curve()]
@@ -51,8 +55,8 @@ def write_rd_plot(learned: Sequence[Results], classical: Sequence[Results], path
         axes.legend(loc="lower right", fontsize="small")
     axes.set_xlabel("bits per pixel, of files written")
     axes.set_ylabel("PSNR in dB, RGB of 8 bits, mean over pictures")
-    title = f"{learned[0].dataset}: {len(learned[0].points[0].images)} pictures"
-    axes.set_title(title, parse_math=False)  # a folder gives its set any name
+    title = f"{dataset}: {num_pictures} pictures" + (f"\nPSNR {told}" if told else "")
+    axes.set_title(title, parse_math=False, wrap=True)  # a folder gives its set any name
     axes.grid(alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata=dict([MADE_BY]))

@@ -11,6 +11,7 @@ import numpy as np
 from codec.evaluation.results import ImageRow
 from codec.metrics.bd_rate import BDRate, Confidence, bd_quality, bd_rate, confidence
 from codec.report.curves import LESS_IS_BETTER, Curve
+from codec.report.points import OF_PICTURES
 from codec.types import UserError
 
 OVER = ("psnr", "ms_ssim_db", "lpips")  # FID and KID have too few points anywhere
@@ -66,7 +67,7 @@ def _rows(curve: Curve, quantity: str) -> list[dict[str, ImageRow]]:
 
 def _compared(anchor: Curve, codec: Curve, quantity: str) -> _Compared:
     """The curves over the pictures that both have at every point. Raises UserError where that would compare other pictures."""
-    column = "ms_ssim" if quantity == "ms_ssim_db" else quantity
+    column = OF_PICTURES[quantity]
     rows = [_rows(curve, quantity) for curve in (anchor, codec)]
     names = [list(dict.fromkeys(name for point in own for name in point)) for own in rows]
 
@@ -78,19 +79,22 @@ def _compared(anchor: Curve, codec: Curve, quantity: str) -> _Compared:
     if not all(rows):
         if len(common) < most:
             raise UserError(f"{most - len(common)} of {most} pictures have no {NAMES[quantity]}, and the other curve is of all")
-        return _Compared(anchor.of(quantity), codec.of(quantity), None, "no interval: a curve without pictures of its own")
+        means = (_means(quantity, _of_pictures(own, common, quantity)) if own else curve.of(quantity)
+                 for own, curve in zip(rows, (anchor, codec), strict=True))  # fmt: skip
+        return _Compared(*means, None, "no interval: a curve without pictures of its own")
     for name in common:
         if len({point[name].picture_sha256 for own in rows for point in own} - {None}) > 1:
             raise UserError(f"not the same pictures: two are called {name}")
     if not common:
         raise UserError(f"not the same pictures: none has {NAMES[quantity]} by both at every rate")
     told = "" if len(common) == most else f"over {len(common)} of {most} pictures, which have {NAMES[quantity]} by both"
-    sign = -1 if quantity in LESS_IS_BETTER else 1
-    before, after = (
-        np.array([[(point[name].file_bpp, sign * getattr(point[name], column)) for name in common] for point in own])
-        for own in rows
-    )
+    before, after = (_of_pictures(own, common, quantity) for own in rows)
     return _Compared(_means(quantity, before), _means(quantity, after), (before, after), told)
+
+
+def _of_pictures(points: Sequence[dict[str, ImageRow]], names: Sequence[str], quantity: str) -> np.ndarray:
+    column, sign = OF_PICTURES[quantity], -1 if quantity in LESS_IS_BETTER else 1
+    return np.array([[(point[name].file_bpp, sign * getattr(point[name], column)) for name in names] for point in points])
 
 
 def _means(quantity: str, pictures: np.ndarray) -> list[tuple[float, float]]:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from codec.evaluation.results import Results, psnr_at_rate
+from codec.evaluation.results import Results, over_same_pictures, psnr_at_rate
 from codec.report.curves import Curve
 from codec.report.savings import saving
 
@@ -17,40 +17,47 @@ def print_table(ours: Results, others: Sequence[Results], console: Console) -> N
 
     Of a codec with several rates the pictures of the middle one, and a row a level.
     """
+    same, told = over_same_pictures([ours, *others])
     beside, unlimited = list(others), console.options.update(max_width=10_000)
-    while beside and console.measure(_by_picture(ours, beside, named=False), options=unlimited).maximum > console.width:
+    while beside and console.measure(_by_picture(ours, beside, same, named=False), options=unlimited).maximum > console.width:
         beside.pop()
-    console.print(_by_picture(ours, beside))
+    console.print(_by_picture(ours, beside, same))
     if len(beside) < len(others):
         left = ", ".join(other.name for other in others[len(beside) :])
         console.print(f"no room in this terminal for {left}: a wider one has them, and their results", soft_wrap=True)
-    _print_levels(ours, others, console)
+    _print_levels(same[0], same[1:], console)
     _print_costs(ours, console)
     _print_measures(ours, console)
     _print_failures(others, console)
+    console.print(f"[bold]{escape(_headline(same, told))}[/bold]", soft_wrap=True)
+
+
+def _headline(same: Sequence[Results], told: str) -> str:
+    """What the first of some codecs has at its rate, and the others there; same, told: see over_same_pictures."""
+    ours, *others = same
     bpp, quality = ours.shown.mean("file_bpp"), ours.shown.mean("psnr")
     assert bpp is not None
     if quality is None:
-        console.print(f"[bold]{bpp:.3f} bpp; every picture came back exactly[/bold]")
-        return
+        exact = all(row.psnr is None for row in ours.shown.images)
+        return f"{bpp:.3f} bpp; {'every picture came back exactly' if exact else f'PSNR {told}'}"
     line = f"{quality:.2f} dB at {bpp:.3f} bpp"
     for other in others:
         reference = psnr_at_rate(other.curve(), bpp)
         if reference is not None:
             line += f"; {abs(quality - reference):.2f} dB {'above' if quality >= reference else 'below'} {other.name}"
-    console.print(f"[bold]{line} at equal rate[/bold]" if ";" in line else f"[bold]{line}[/bold]", soft_wrap=True)
+    return "; ".join(filter(None, (f"{line} at equal rate" if ";" in line else line, told)))
 
 
-def _by_picture(ours: Results, others: Sequence[Results], named: bool = True) -> Table:
-    """The table of pictures; without their names it is as narrow as can be."""
-    point = ours.shown
+def _by_picture(ours: Results, others: Sequence[Results], same: Sequence[Results], named: bool = True) -> Table:
+    """The table of pictures; without their names it is as narrow as can be. same: ours and others over_same_pictures."""
+    point, mean = ours.shown, same[0].shown
     title = f"{escape(ours.name)} on {escape(ours.dataset)}: file sizes as written, quality as decoded"
     beside = f"\n{', '.join(other.name for other in others)}: PSNR in dB at the same bpp" if others else ""
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0), title=title + beside)
     for heading in ("picture", "bpp", "est.", "PSNR\ndB", "MS-SSIM\ndB", "s in, out"):
         is_name = heading == "picture"  # what gives way where a terminal is narrow
         table.add_column(heading, justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold")
-    perceptual = [name for name in ("lpips", "niqe") if point.mean(name) is not None]
+    perceptual = [name for name in ("lpips", "niqe") if any(getattr(row, name) is not None for row in point.images)]
     for name in perceptual:
         table.add_column(name.upper(), justify="right", no_wrap=True)
     for other in others:
@@ -71,7 +78,8 @@ def _by_picture(ours: Results, others: Sequence[Results], named: bool = True) ->
     for image in point.images:
         table.add_row(*cells(image.name if named else "", vars(image), [other.image_curve(image.name) for other in others]))
     table.add_section()
-    table.add_row(*cells("mean", point.means(), [other.curve() for other in others]))
+    fewer = "" if len(mean.images) == len(point.images) else f" of {len(mean.images)}"
+    table.add_row(*cells(f"mean{fewer}", mean.means(), [other.curve() for other in same[1 : len(others) + 1]]))
     return table
 
 
@@ -117,9 +125,9 @@ def _print_measures(ours: Results, console: Console) -> None:
         over = f" over {point.of_set['num_patches']:,} patches" if name in point.of_set else ""
         if value is not None:
             console.print(f"{name.upper()} {value:.4g}{over}, by {network}", soft_wrap=True)
-    for name in ("lpips", "fid", "kid", "niqe"):
+    for name in ("ms_ssim", "lpips", "fid", "kid", "niqe"):
         if name in ours.not_computed:
-            console.print(f"{name.upper()}: {ours.not_computed[name]}", soft_wrap=True)
+            console.print(f"{name.upper().replace('_', '-')}: {ours.not_computed[name]}", soft_wrap=True)
 
 
 def _print_failures(others: Sequence[Results], console: Console) -> None:

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
-from codec.evaluation.results import Results
+from codec.evaluation.results import Results, over_same_pictures
 from codec.files.bundle import load_bundle
 from codec.files.coding import decode
 from codec.runs.folder import RunFolder
@@ -22,10 +22,12 @@ def measured_on(folder: RunFolder, test_set: TestSet, step: int) -> Measured:
     """What the codec of a run does on a set that it was measured on; step: the last of its training."""
     dataset = test_set.name
     results = folder.results / f"{dataset}.json"
-    point = Results.read(results).shown
+    measured = Results.read(results)
+    point = measured.shown
     rows = [asdict(row) for row in point.images]
     columns = [column for column in rows[0] if any(row[column] is not None for row in rows)]
-    means = {name: mean for name, mean in point.means().items() if mean is not None}
+    same = over_same_pictures([measured])[0][0].shown
+    means = {name: mean for name, mean in same.means().items() if mean is not None}
     plot = Image.open(folder.report / f"{dataset}_rd.png").convert("RGB")
     return Measured(
         dataset, step, means | point.of_set, [{column: row[column] for column in columns} for row in rows],

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from codec.evaluation.results import ImageRow, Point, Results, equal_pictures, psnr_at_rate
+from codec.evaluation.results import ImageRow, Point, Results, equal_pictures, over_same_pictures, psnr_at_rate
 from codec.types import UserError
 
 
@@ -16,19 +16,49 @@ def row(name: str, bpp: float, psnr: float | None, **more: float) -> ImageRow:
 @pytest.fixture
 def ladder() -> Results:
     """Two settings on two pictures, the higher rate first."""
-    high = Point({"quality": 60}, [row("a", 1.0, 36.0, ms_ssim=0.99, encode_seconds=0.5), row("b/c", 3.0, 38.0)])
+    high = Point({"quality": 60}, [row("a", 1.0, 36.0, ms_ssim=0.99, encode_seconds=0.5), row("b/c", 3.0, 38.0, ms_ssim=0.99)])
     low = Point(
-        {"quality": 10}, [row("a", 0.25, 28.0, ms_ssim=0.9, encode_seconds=0.25), row("b/c", 0.5, 30.0, lpips=0.25)],
+        {"quality": 10},
+        [row("a", 0.25, 28.0, ms_ssim=0.9, encode_seconds=0.25), row("b/c", 0.5, 30.0, ms_ssim=0.9, lpips=0.25)],
         {"num_patches": 40, "fid": 5.5},
     )  # fmt: skip
     return Results("JPEG", "made up", "two", [high, low], {"ms_ssim": "b/c is small"}, {"fid": "inception"})
 
 
-def test_means_are_of_rows_and_leave_missing_values_out(ladder):
-    assert ladder.points[0].mean("file_bpp") == 2
-    assert ladder.points[0].mean("ms_ssim") == 0.99
-    assert ladder.points[0].mean("table_bpp") is None
-    assert ladder.points[1].means()["psnr"] == 29
+def test_means_are_of_all_pictures_or_of_those_that_are_named(ladder):
+    """What one picture lacks has no mean: that of the others would stand beside the rate of all."""
+    high, low = ladder.points
+    assert high.mean("file_bpp") == 2 and low.means()["psnr"] == 29
+    assert high.mean("table_bpp") is None and low.mean("lpips") is None and high.mean("encode_seconds") is None
+    assert low.without({"a"}).mean("lpips") == 0.25 and low.without({"a"}).mean("file_bpp") == 0.5
+    assert low.without({"a"}).of_set == low.of_set
+
+
+def test_a_picture_that_came_back_exactly_counts_at_no_rate_of_any_codec():
+    """Not only where it did: the quality of a curve would fall as its rate grows, and rate and quality be of other pictures."""
+
+    def codec(name: str, *whites: tuple[float, float | None]) -> Results:
+        photographs = ((0.5, 27.0), (1.0, 30.0), (2.0, 34.0))
+        points = [
+            Point({"q": k}, [row("one", bpp, psnr), row("two", 2 * bpp, psnr - 2), row("white", *white)])
+            for k, ((bpp, psnr), white) in enumerate(zip(photographs, whites, strict=True))
+        ]
+        return Results(name, "", "set", points)
+
+    webp, other = codec("WebP", (0.01, 40.0), (0.01, 90.0), (0.02, None)), codec("other", *[(0.01, 60.0)] * 3)
+    same, told = over_same_pictures([other, webp])
+    assert [one.curve() for one in same] == [[(0.75, 26.0), (1.5, 29.0), (3.0, 33.0)]] * 2
+    assert told == "over 2 of 3 pictures: white came back exactly somewhere"
+    document = json.loads(webp.to_json())
+    assert document["results"]["bpp"] == [0.75, 1.5, 3.0] and document["results"]["psnr-rgb"] == [26.0, 29.0, 33.0]
+    assert document["points"][2]["means"]["psnr"] == 33.0
+    lossless = Results("PNG", "", "set", [Point({}, [row(name, 9.0, None) for name in ("one", "two", "white")])])
+    same, told = over_same_pictures([other, lossless])
+    assert same == [other, lossless] and told == ""  # which has no PSNR at all
+    each = [Point({}, [row("one", 1.0, None), row("two", 1.0, 9.0)]), Point({}, [row("one", 0.5, 8.0), row("two", 1.0, None)])]
+    low = Point({}, [row("one", 0.25, 7.0), row("two", 0.25, 7.0)])
+    same, told = over_same_pictures([Results("odd", "", "set", [low, *each])])
+    assert same[0].curve() == [(0.25, 7.0)] and "all 2 pictures came back exactly" in told
 
 
 def test_curves_are_sorted_by_rate(ladder):
@@ -52,7 +82,7 @@ def test_json_has_the_means_and_no_zero_for_what_is_missing(ladder, tmp_path):
     document = json.loads((tmp_path / "two.json").read_text())
     assert document["results"]["bpp"] == [2.0, 0.375]
     assert document["results"]["psnr-rgb"] == [37.0, 29.0]
-    assert document["points"][0]["images"][1]["ms_ssim"] is None
+    assert document["points"][0]["images"][1]["encode_seconds"] is None
     assert document["points"][0]["means"]["payload_bpp"] is None
     assert "decoding_time" not in document["results"]
     assert document["not_computed"] == {"ms_ssim": "b/c is small"}
@@ -74,7 +104,7 @@ def test_csv_has_a_line_a_row_with_its_setting(ladder, tmp_path):
     assert [(line["quality"], line["name"], float(line["file_bpp"])) for line in lines] == [
         ("60", "a", 1.0), ("60", "b/c", 3.0), ("10", "a", 0.25), ("10", "b/c", 0.5),
     ]  # fmt: skip
-    assert lines[1]["ms_ssim"] == ""
+    assert lines[1]["encode_seconds"] == ""
 
 
 @pytest.mark.parametrize(

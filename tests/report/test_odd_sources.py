@@ -185,3 +185,73 @@ def test_a_codec_whose_library_is_gone_is_left_out_with_its_reason(tmp_path, mon
     Results("JPEG XL", "", "scenes", ladder).write(tmp_path / "jxl")
     written = write_report([str(tmp_path / "jxl.json")], tmp_path / "out", find_set)
     assert any("by JPEG XL: " in line for line in written.left_out)
+
+
+def changed(results: Results, place: int, **fields: object) -> Results:
+    """The results with other fields in the rows of the picture at that place."""
+    points = [
+        replace(p, images=[replace(row, **fields) if k == place else row for k, row in enumerate(p.images)])  # type: ignore[arg-type]
+        for p in results.points
+    ]
+    return replace(results, points=points)
+
+
+def ladder(name: str = "Ladder", **fields: object) -> Results:
+    """A classical codec at the five rates; fields: of the first picture's row at the highest."""
+    each = [made_up(name, lmbda) for lmbda in LAMBDAS]
+    each[-1] = changed(each[-1], 0, **fields)
+    points = [replace(one.points[0], setting={"quality": k}) for k, one in enumerate(each)]
+    return Results(name, "", "scenes", [replace(p, images=[replace(r, estimated_bpp=None) for r in p.images]) for p in points])
+
+
+def data_of(*words: object, out: Path) -> dict:
+    page = write_report([str(word) for word in words], out, find_set).page.read_text()
+    return json.loads(page.partition('id="data">')[2].partition("</script>")[0])
+
+
+def test_curves_are_over_the_pictures_of_which_all_codecs_have_the_quantity(tmp_path):
+    """One picture came back exactly at WebP's highest rate, one of a codec's is without LPIPS: of both goes the rate, too."""
+    write_results(tmp_path / "plain")
+    rows = made_up("", LAMBDAS[1]).points[0].images
+    changed(made_up("plain", LAMBDAS[1]), 4, lpips=None).write(tmp_path / "plain" / "1")
+    odd = replace(ladder(psnr=None), not_computed={"psnr": "infinite in 1 rows"})
+    odd.write(tmp_path / "plain" / "odd")
+    data = data_of(tmp_path / "plain", out=tmp_path / "out")
+    by_name = {curve["name"]: curve for curve in data["sets"][0]["curves"]}
+    assert by_name["Ladder"]["not_computed"] == {"PSNR": "infinite in 1 rows"}
+    for curve in by_name.values():
+        assert curve["over"] == {
+            "psnr": "over 4 of 5 pictures: scene0 came back exactly somewhere",
+            "lpips": "over 4 of 5 pictures: scene4 without it somewhere",
+        }
+        assert all(set(point["rates"]) == {"psnr", "lpips"} for point in curve["points"]) and len(curve["points"]) == 5
+    point = by_name["plain"]["points"][1]
+    assert point["values"]["psnr"] == pytest.approx(sum(row.psnr for row in rows[1:]) / 4)
+    assert point["rates"]["psnr"] == pytest.approx(sum(row.file_bpp for row in rows[1:]) / 4)
+    assert point["rates"]["lpips"] == pytest.approx(sum(row.file_bpp for row in rows[:4]) / 4)
+    assert point["values"]["bpp"] == pytest.approx(sum(row.file_bpp for row in rows) / 5)
+    (found,) = [curve for curve in curves(tmp_path / "plain").values() if curve.name == "plain"]
+    assert found.points[1].at("lpips", "psnr") is None and found.points[1].at("lpips")[0] < 0.36
+    assert not list((tmp_path / "out" / "figures").glob("*over_psnr*"))  # of other pictures each
+    table = (tmp_path / "out" / "tables" / "scenes_points.md").read_text()
+    assert "| at | bpp | bpp there | PSNR in dB | MS-SSIM in dB, of the mean | bpp there | LPIPS |" in table
+    assert "PSNR in dB over 4 of 5 pictures: scene0" in table
+
+
+def test_pictures_that_all_codecs_have_change_no_figure(tmp_path):
+    write_results(tmp_path / "plain")
+    ladder().write(tmp_path / "plain" / "whole")
+    for curve in data_of(tmp_path / "plain", out=tmp_path / "out")["sets"][0]["curves"]:
+        assert curve["over"] == curve["not_computed"] == {} and all(point["rates"] == {} for point in curve["points"])
+
+
+def test_a_setting_that_refused_a_picture_is_told_with_the_reason(tmp_path):
+    """Not passed over as if it had never been measured: the cell of its picture says why."""
+    refused = {"file_bpp": None, "psnr": None, "ms_ssim": None, "lpips": None, "failed": "too wide"}
+    ladder("Other", **refused).write(tmp_path / "all" / "other")
+    (curve,) = data_of(tmp_path / "all", out=tmp_path / "out")["sets"][0]["curves"]
+    assert curve["missing"] == ["quality 4: no mean, 1 of the pictures failed: too wide"] and len(curve["points"]) == 5
+    (point,) = [point for point in curve["points"] if point["failed"]]
+    assert point["values"] == {} and point["failed"] == {"scene0": "too wide"} and point["rows"]["bpp"][1:] and point["label"]
+    (found,) = curves(tmp_path / "all").values()
+    assert len(found.of("psnr")) == 4

@@ -59,6 +59,23 @@ def test_the_plot_beside_published_curves_opens(tmp_path):
     assert Image.open(tmp_path / "plot.png").width == 1080
 
 
+def test_a_plot_is_over_the_pictures_of_which_all_have_psnr(tmp_path, monkeypatch):
+    import matplotlib.axes
+
+    drawn, titles = [], []
+    monkeypatch.setattr(matplotlib.axes.Axes, "plot", lambda axes, *lines, **look: drawn.append(lines[:2]))
+    monkeypatch.setattr(matplotlib.axes.Axes, "legend", lambda axes, **look: None)
+    monkeypatch.setattr(matplotlib.axes.Axes, "set_title", lambda axes, title, **look: titles.append(title))
+    rows = [
+        [ImageRow(p.name, 64, 64, bpp, 20 + bpp) for p in PICTURES[1:]] + [ImageRow(PICTURES[0].name, 64, 64, 0.1, exact)]
+        for bpp, exact in ((1, 90.0), (2, None))
+    ]
+    webp = Results("WebP", "", "folder", [Point({}, some) for some in rows])
+    write_rd_plot([learned("mine", 0.01, 0.2, 26.0)], [webp], tmp_path / "plot.png")
+    assert [list(map(float, axis)) for axis in drawn[0]] == [[1, 2], [21, 22]]
+    assert titles == ["folder: 4 pictures\nPSNR over 3 of 4 pictures: wide came back exactly somewhere"]
+
+
 def test_a_codec_that_loses_nothing_has_no_place_in_the_plot(tmp_path):
     rows = [ImageRow(picture.name, 64, 64, 9.0, None) for picture in PICTURES]
     lossless = Results("PNG", "made up", "folder", [Point({}, rows)])

@@ -44,6 +44,33 @@ def test_nothing_is_at_equal_rate_where_no_other_reaches_the_rate():
     assert shown(ours, [Results("Other", "", "folder", ladder)]).splitlines()[-1] == "24.00 dB at 1.000 bpp"
 
 
+def test_codecs_are_compared_over_the_pictures_of_which_all_have_psnr():
+    """WebP gives the white picture back exactly at its high rate: it counts for neither, and that is said."""
+
+    def row(name: str, bpp: float, psnr: float | None) -> ImageRow:
+        return ImageRow(name, 64, 64, bpp, psnr)
+
+    ladder = [
+        Point({"quality": q}, [*(row(name, bpp, psnr) for name in "abc"), row("white", 0.01, white)])
+        for q, bpp, psnr, white in ((1, 0.5, 20.0, 90.0), (2, 2.0, 30.0, None))
+    ]
+    other = Results("WebP", "", "folder", ladder)
+    ours = Results("ours", "", "folder", [Point({}, [*(row(name, 1.0, 26.0) for name in "abc"), row("white", 0.2, 60.0)])])
+    text = shown(ours, [other])
+    assert "26.00 dB at 1.000 bpp; 1.00 dB above WebP at equal rate; over 3 of 4 pictures: white came back exactly" in text
+    mean = next(line for line in text.splitlines() if "mean of 3" in line).split()
+    assert (mean[3], mean[-1]) == ("1.000", "25.00")
+    white = replace(ours, points=[Point({}, [row("a", 1.0, 26.0), row("white", 0.2, None)])])
+    assert "26.00 dB at 1.000 bpp; over 1 of 2 pictures: white came back exactly somewhere" in shown(white, [])
+
+
+def test_a_mean_that_some_pictures_lack_is_a_dash_and_a_reason():
+    rows = [ImageRow("a", 64, 64, 1.0, 30.0, ms_ssim=0.9, ms_ssim_db=10.0), ImageRow("b", 64, 64, 1.0, 30.0)]
+    text = shown(Results("ours", "", "folder", [Point({}, rows)], {"ms_ssim": "some pictures are small"}), [])
+    mean = next(line for line in text.splitlines() if line.lstrip().startswith("mean")).split()
+    assert mean[:5] == ["mean", "1.000", "-", "30.00", "-"] and "MS-SSIM: some pictures are small" in text
+
+
 def test_the_table_fits_a_terminal_of_80_columns():
     """Its headings and numbers are whole, beside all four classical codecs; a long name goes on in the next line."""
     row = ImageRow("motorcycle_left_at_noon", 64, 64, 1.0, 30.0, 1.0, 1.0, 1.0, 0.9, 15.0, 0.5, 0.5)

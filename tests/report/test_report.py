@@ -21,10 +21,11 @@ from codec.files.bundle import load_bundle
 from codec.interface import PictureCodec
 from codec.metrics.bd_rate import bd_rate
 from codec.metrics.published import published
-from codec.report.curves import CurvePoint, curves_of
+from codec.report.curves import curves_of
 from codec.report.latents import bit_map, main_channel
 from codec.report.of_sources import write_report
 from codec.report.papers import Table, as_latex, as_markdown
+from codec.report.points import CurvePoint
 from codec.report.runs_of import command_of, read_run
 from codec.report.savings import savings
 from codec.report.sources import read_sources

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from conftest import one_thread
 from made_up_runs import LAMBDAS, PICTURES, find_set, made_up, results_of, write_run, write_runs
 
-from codec.evaluation.results import psnr_at_rate
+from codec.evaluation.results import ImageRow, Point, Results, psnr_at_rate
 from codec.report.of_sources import write_report
 
 PROGRAMS = {"chromium": ("chromium", "chromium-browser", "google-chrome"), "chromedriver": ("chromedriver",)}
@@ -298,3 +299,29 @@ def test_nothing_is_wider_than_the_screen(at, width):
     at.refresh()
     assert at.execute_script("return document.documentElement.scrollWidth") <= width
     assert at.execute_script(WIDE) == []
+
+
+def test_what_means_leave_out_is_told_and_what_failed_stands_in_its_cell(at, tmp_path):
+    points: list[Point] = []
+    for place, lmbda in enumerate(LAMBDAS):
+        results = made_up("plain", lmbda)
+        (point,) = results.points
+        white = [replace(point.images[0], psnr=None), *point.images[1:]]
+        rows = [replace(row, estimated_bpp=None) for row in (white if place == 4 else point.images)]
+        if place == 1:
+            rows[3] = ImageRow(rows[3].name, 64, 64, None, None, failed="too wide")
+        points.append(Point({"quality": place}, rows))
+        results.write(tmp_path / "in" / f"plain{place}")
+    Results("Other", "", "scenes", points, {"psnr": "infinite in 1 rows"}).write(tmp_path / "in" / "other")
+    at.get(write_report([str(tmp_path / "in")], tmp_path / "out", find_set).page.as_uri())
+    note = find(at, "#rd-note").text
+    assert "Of measured codecs PSNR and its rate are over 4 of 5 pictures: scene0 came back exactly somewhere." in note
+    centred(at, find(at, "#rd-note summary")).click()
+    assert "PSNR of Other: infinite in 1 rows" in find(at, "#rd-note").text
+    assert "quality 1: no mean, 1 of the pictures failed: too wide" in find(at, "#legend").text
+    assert len(every(at, "#rd g.series[data-name='Other'] .point")) == 4
+    choose(at, "#pair-a", "Other")
+    choose(at, "#pair-point", "quality 1 · – bpp")
+    assert "too wide" in find(at, "#rows").text
+    centred(at, find(at, "[data-quantity='lpips']")).click()
+    assert "Of measured codecs" not in find(at, "#rd-note").text and not find(at, "#across").is_displayed()

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from made_up_runs import LAMBDAS, made_up
 
-from codec.evaluation.results import ImageRow, Results
-from codec.report.curves import Curve, CurvePoint, values_of
+from codec.evaluation.results import ImageRow
+from codec.report.curves import Curve
+from codec.report.points import measured_point, same_pictures_of
 from codec.report.savings import Saving, saving, savings
 
 RATES = LAMBDAS
@@ -18,7 +19,7 @@ def curve(name: str, gain: float = 0.0, **changed: object) -> Curve:
     for lmbda in RATES:
         (point,) = made_up(name, lmbda, gain).points
         point = replace(point, images=[replace(point.images[0], **changed), *point.images[1:]])  # type: ignore[arg-type]
-        points.append(CurvePoint("", values_of(point), point.images))
+        points.append(measured_point(point, same_pictures_of([point])))
     return Curve(name, name, "scenes", "trained", "", points)
 
 
@@ -27,7 +28,7 @@ def without(one: Curve, place: int) -> Curve:
     points = []
     for point in one.points:
         rows = [row for k, row in enumerate(point.rows) if k != place]
-        points.append(CurvePoint("", values_of(Results("", "", "", [replace_rows(rows)]).points[0]), rows))
+        points.append(measured_point(left := replace_rows(rows), same_pictures_of([left])))
     return replace(one, points=points)
 
 

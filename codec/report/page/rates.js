@@ -2,18 +2,21 @@
 const state = { set: 0, quantity: null, shown: new Map(), marked: null, open: innerWidth > 760, log: false, all: false };
 const here = () => data.sets[state.set];
 const isShown = (curve) => state.shown.get(curve.full) ?? curve.shown;
+// Quantities that not all pictures have go over the others alone, and the rate with them: a mean of the same pictures is one number.
+const rateOf = (point, quantity) => point.rates[quantity] ?? point.values.bpp;
+const paired = (point, one, other) => one in point.values && other in point.values && point.rates[one] === point.rates[other];
 const has = (curve, quantity) => curve.points.some((point) => quantity in point.values);
 const KIND_NAMES = { trained: "Trained", classical: "Classical, measured here", published: "Published" };
 const LESS = ["lpips", "fid", "kid"];
 
 function tellPoint(curve, point, quantity) {
-  const rows = [[el("dt", {}, "rate"), el("dd", {}, `${shown("bpp", point.values.bpp)} bpp`)]];
+  const rows = [[el("dt", {}, "rate"), el("dd", {}, `${shown("bpp", rateOf(point, quantity))} bpp`)]];
   for (const [name, label] of Object.entries(data.quantities)) {
-    if (name in point.values && (name === quantity || curve.kind === "trained")) {
+    if (name === quantity || (curve.kind === "trained" && paired(point, name, quantity))) {
       rows.push([el("dt", {}, label.replace(/ in dB.*/, "")), el("dd", {}, shown(name, point.values[name]) + (label.includes("dB") ? " dB" : ""))]);
     }
   }
-  if (point.pictures) rows.push([el("dt", {}, "pictures"), el("dd", {}, String(point.pictures))]);
+  if (point.pictures && !curve.over[quantity]) rows.push([el("dt", {}, "pictures"), el("dd", {}, String(point.pictures))]);
   const run = point.run === null ? null : data.runs[point.run];
   return [
     el("b", {}, curve.name + (point.label ? ` · ${point.label}` : "")), el("dl", {}, rows.flat()),
@@ -25,7 +28,7 @@ function tellPoint(curve, point, quantity) {
 
 // What lies to the right: the rate, or, of what looks at pictures as people do, the distortion (Blau and Michaeli 2018).
 function abscissa() {
-  const able = LESS.includes(state.quantity) && here().curves.some((curve) => has(curve, "psnr") && has(curve, state.quantity));
+  const able = LESS.includes(state.quantity) && here().curves.some((curve) => curve.points.some((point) => paired(point, "psnr", state.quantity)));
   byId("across").parentElement.hidden = !able;
   return able ? byId("across").value : "bpp";
 }
@@ -35,7 +38,7 @@ function drawRates() {
   const curves = here().curves.filter((curve) => isShown(curve) && has(curve, quantity));
   const series = curves.map((curve) => ({
     name: curve.name, style: curve.style, kind: curve.kind,
-    points: curve.points.filter((point) => quantity in point.values && across in point.values).map((point) => ({ x: point.values[across], y: point.values[quantity], hollow: Boolean(point.told), note: across === "psnr" ? point.target : "", point })),
+    points: curve.points.filter((point) => across === "bpp" ? quantity in point.values : paired(point, quantity, across)).map((point) => ({ x: across === "bpp" ? rateOf(point, quantity) : point.values[across], y: point.values[quantity], hollow: Boolean(point.told), note: across === "psnr" ? point.target : "", point })),
     tell: ({ point }) => tellPoint(curve, point, quantity),
   }));
   const trained = series.filter((one) => one.kind === "trained");
@@ -93,6 +96,10 @@ function noteRates() {
   const hollow = here().curves.some((curve) => curve.points.some((point) => point.told));
   const parts = ["Rates of measured codecs are of files that were written and decoded; each point is the mean over the pictures."];
   if (state.quantity === "ms_ssim_db") parts.push("MS-SSIM in dB is −10 log₁₀(1 − mean MS-SSIM), for measured and published curves alike.");
+  const over = new Set(here().curves.map((curve) => curve.over[state.quantity]).filter(Boolean));
+  const published = here().curves.some((curve) => curve.kind === "published" && isShown(curve) && has(curve, state.quantity));
+  for (const text of over) parts.push(`Of measured codecs ${data.quantities[state.quantity].replace(/ in dB.*/, "")} and its rate are ${text}.${published ? " Published curves are over all." : ""}`);
   if (hollow) parts.push("Hollow points are of runs that are not finished: their rate is estimated, by the last validation.");
-  byId("rd-note").textContent = parts.join(" ");
+  const lacking = here().curves.flatMap((curve) => Object.entries(curve.not_computed).map(([name, why]) => el("div", {}, `${name} of ${curve.name}: ${why}`)));
+  fill(byId("rd-note"), el("span", {}, parts.join(" ")), lacking.length ? el("details", {}, el("summary", {}, "What was not computed"), lacking) : null);
 }
