@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 from codec.evaluation.results import SamePictures
 from codec.metrics.published import FEW, Published, published
-from codec.report.points import SHORT, CurvePoint, measured_point, refused, same_pictures_of, setting_label
+from codec.report.points import SHORT, CurvePoint, measured_point, of_one_network, refused, same_pictures_of, setting_label
 from codec.report.runs_of import Run
-from codec.report.sources import SHIPPED, Measured, Sources, is_learned
+from codec.report.sources import SHIPPED, Measured, Sources, is_learned, shipped_bundles
 from codec.types import printable
 
 LESS_IS_BETTER = ("lpips", "fid", "kid")
-KINDS = ("trained", "classical", "published")
+KINDS = ("trained", "classical", "foreign", "published")  # foreign: of a file in CompressAI's layout
 NO_VARIANT = ("logger", "run_dir", "test", "trainer", "retry", "val_every", "save_every", "log_every")  # nodes of a run
 FOLLOWING = {"data.seed", "schedule.steps"}  # keys that follow others
 LEVELS = "levels=several"  # a variant's name, beside codecs of one rate
@@ -26,7 +26,8 @@ class Curve:
     """A codec on a set: its points by rate, in full and short name, of one of KINDS.
 
     missing: points without figures, each with why. shown: whether it is drawn before anybody asks. over: by quantity, which
-    pictures its means are over, where those are not all. not_computed: why a quantity is missing, by what it is called.
+    pictures its means are over, where those are not all. networks: of LPIPS, FID and KID, where not the published ones.
+    not_computed: why a quantity is missing, by what it is called.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Curve:
     missing: list[str] = field(default_factory=list)
     shown: bool = True
     over: dict[str, str] = field(default_factory=dict)
+    networks: dict[str, str] = field(default_factory=dict)
     not_computed: dict[str, str] = field(default_factory=dict)
 
     def of(self, quantity: str) -> list[tuple[float, float]]:
@@ -58,8 +60,8 @@ def curves_of(sources: Sources, runs: Sequence[Run]) -> list[Curve]:
         measured += _classical([one for one in here if not is_learned(one.results)], dataset, same)
         over = {quantity: own.told for quantity, own in same.items() if own.told}
         found += [replace(curve, over=over) for curve in measured]
-        found += [_published(curve, True) for curve in sources.foreign if curve.dataset == dataset]
-        found += [_published(curve, name in asked) for name, curve in published(dataset).items()]
+        found += [_of_others(curve, "foreign") for curve in sources.foreign if curve.dataset == dataset]
+        found += [_of_others(curve, "published", name in asked) for name, curve in published(dataset).items()]
     return _shortened(_numbered(found))
 
 
@@ -137,11 +139,14 @@ def _trained(
     for name in dict.fromkeys(entry.name for entry in entries):
         for variant, members in _variants([entry for entry in entries if entry.name == name]).items():
             points = sorted((point for entry in members for point in entry.points), key=lambda point: point.rate)
-            missing = [*(entry.missing for entry in members if entry.missing), *refused(points)]
+            points, networks, others = of_one_network(points)
+            missing = [*(entry.missing for entry in members if entry.missing), *refused(points), *others]
             lacking = _not_computed([entry.measured for entry in members if entry.measured is not None])
             full, source = f"{name} {variant}".strip(), next((entry.source for entry in members if entry.source), "")
             if points or missing:
-                curves.append(Curve(full, full, dataset, "trained", source, points, missing, not_computed=lacking))
+                curves.append(
+                    Curve(full, full, dataset, "trained", source, points, missing, networks=networks, not_computed=lacking)
+                )
     return curves
 
 
@@ -233,29 +238,37 @@ def _classical(measured: Sequence[Measured], dataset: str, same: Mapping[str, Sa
         while name in curves and [point.values for point in curves[name].points] != [point.values for point in points]:
             number += 1
             name = f"{results.name} ({number})"
+        points, networks, _ = of_one_network(points)
         missing = refused(points) if points else [results.not_computed.get("file_bpp", "no rate")]
         curve = Curve(name, name, dataset, "classical", results.description, points, missing)
-        curves.setdefault(name, replace(curve, not_computed=_not_computed([one])))
+        curves.setdefault(name, replace(curve, networks=networks, not_computed=_not_computed([one])))
     return list(curves.values())
 
 
-def _published(curve: Published, shown: bool) -> Curve:
+def _of_others(curve: Published, kind: str, shown: bool = True) -> Curve:
     source = curve.source + ("; MS-SSIM from 0 to 1 there, in dB here" if curve.converted else "")
     points = [CurvePoint("", dict(values)) for values in curve.points]
-    name = f"{curve.name}, published"
-    return Curve(name, name, curve.dataset, "published", source, points, [], shown)
+    name = f"{curve.name}, published" if kind == "published" else curve.name
+    return Curve(name, name, curve.dataset, kind, source, points, [], shown)
 
 
 def _shortened(curves: list[Curve]) -> list[Curve]:
     """With short names where they stay different: the experiment alone, or the model of the small default one."""
-    full = {curve.full_name for curve in curves if curve.kind == "trained"}
-    short = {name: _short(name) for name in full}
-    chosen = {name: short[name] for name in full if list(short.values()).count(short[name]) == 1}
+    short = {curve.full_name: _short(curve) for curve in curves if curve.kind == "trained"}
+    chosen = {name: word for name, word in short.items() if list(short.values()).count(word) == 1}
     return [replace(c, name=chosen.get(c.full_name, c.name)) if c.kind == "trained" else c for c in curves]
 
 
-def _short(name: str) -> str:
-    words = name.split(" ")
+def _short(curve: Curve) -> str:
+    words = curve.full_name.split(" ")
+    if _is_shipped(curve):
+        return " ".join(["the shipped codec", *(word for word in words if "=" in word)])
     if len(words) > 1 and "=" not in words[1]:
         del words[1 if words[0] != "quickstart" else 0]
-    return "the shipped codec" if words == [SHIPPED] else " ".join(words)
+    return " ".join(words)
+
+
+def _is_shipped(curve: Curve) -> bool:
+    """Whether it is the codec that ships, by the fingerprint of its bundle: an experiment has any name."""
+    made_by = {None if p.measured is None else p.measured.results.made_by.get("bundle") for p in curve.points}
+    return len(made_by) == 1 and made_by <= shipped_bundles()

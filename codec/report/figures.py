@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from codec.report.curves import KINDS, LESS_IS_BETTER, Curve
+from codec.report.lettering import legend, lettering
 from codec.report.points import QUANTITIES
 from codec.report.style import Style
 from codec.types import MADE_BY
@@ -29,7 +30,8 @@ def _limits(curves: Sequence[Curve], quantity: str, across: str) -> tuple[float,
     return (0.0, 1.15 * max(found)) if across == "bpp" else (min(found) - 0.5, max(found) + 0.5)
 
 
-def _draw(axes: Any, curve: Curve, quantity: str, across: str, style: Style) -> None:
+def _draw(axes: Any, curve: Curve, quantity: str, across: str, style: Style) -> tuple[Any, str]:
+    """Draw a curve; what the legend shows of it. quantity over across: see CurvePoint.at."""
     points = [(point, at) for point in curve.points if (at := point.at(quantity, across)) is not None]
     finished, others = ([at for p, at in points if bool(p.told) is told] for told in (False, True))
     trained = curve.kind == "trained"
@@ -43,7 +45,9 @@ def _draw(axes: Any, curve: Curve, quantity: str, across: str, style: Style) -> 
     for point, place in points if across == "psnr" else []:
         axes.annotate(point.of_target, place, xytext=(6, 3), textcoords="offset points", fontsize=6.5, parse_math=False)
     name = curve.name if finished or not points else f"{curve.name} (not finished)"
-    axes.plot([], [], LINES[style.line] + MARKERS[style.marker], label=name, **look)  # what the legend shows
+    if quantity in curve.networks:
+        name += f" ({QUANTITIES[quantity]} by {curve.networks[quantity]})"
+    return axes.plot([], [], LINES[style.line] + MARKERS[style.marker], **look)[0], name
 
 
 def write_figures(curves: Sequence[Curve], styles: Mapping[str, Style], folder: Path) -> list[Path]:
@@ -67,25 +71,24 @@ def _write(curves: Sequence[Curve], quantity: str, across: str, styles: Mapping[
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    with plt.rc_context({"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "codec"}):
+    texts = [text for curve in curves for text in (curve.name, *curve.over.values())]
+    with plt.rc_context({"svg.fonttype": "none", "pdf.fonttype": 42, "svg.hashsalt": "codec"}), lettering(texts):
         rows = -(-len(curves) // COLUMNS)
         figure, axes = plt.subplots(figsize=(7.2, 4.2 + 0.2 * rows), dpi=200, layout="constrained")
-        for curve in curves:
-            _draw(axes, curve, quantity, across, styles[curve.name])
+        entries = [_draw(axes, curve, quantity, across, styles[curve.name]) for curve in curves]
         low, high = _limits(curves, quantity, across)
         within = [y for curve in curves for x, y in _places(curve, quantity, across) if low <= x <= high]
         room = 0.05 * (max(within) - min(within)) or 1.0
         axes.set_xlim(low, high)
-        axes.set_ylim(max(min(within) - room, 0 if quantity in LESS_IS_BETTER else min(within) - room), max(within) + room)
+        floor = 0 if quantity in LESS_IS_BETTER and min(within) >= 0 else min(within) - room  # KID's estimate may lie below 0
+        axes.set_ylim(max(min(within) - room, floor), max(within) + room)
         axes.set_xlabel("bits per pixel" if across == "bpp" else QUANTITIES[across])
         axes.set_ylabel(QUANTITIES[quantity])
         for told in dict.fromkeys(curve.over[quantity] for curve in curves if quantity in curve.over):
             axes.set_title(f"measured codecs: {told}", fontsize="small", parse_math=False, wrap=True)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        legend = figure.legend(loc="outside lower center", ncols=COLUMNS, frameon=False, fontsize="small", handlelength=3)
-        for text in legend.get_texts():
-            text.set_parse_math(False)  # a folder gives its set any name, and a run its own
+        legend(figure, entries, loc="outside lower center", ncols=COLUMNS, frameon=False, fontsize="small", handlelength=3)
         stem.parent.mkdir(parents=True, exist_ok=True)
         paths = [stem.with_name(f"{stem.name}.{suffix}") for suffix in FORMATS]
         for path, metadata in zip(paths, FORMATS.values(), strict=True):

@@ -116,7 +116,7 @@ def _set(report: Report, dataset: str) -> dict[str, Any]:
         "curves": [
             {
                 "name": curve.name, "full": curve.full_name, "kind": curve.kind, "source": curve.source, "shown": curve.shown,
-                "missing": curve.missing, "over": curve.over, "not_computed": curve.not_computed,
+                "missing": curve.missing, "over": curve.over, "networks": curve.networks, "not_computed": curve.not_computed,
                 "costs": _costs(curve), "style": report.styles[curve.name]._asdict(),
                 "points": [_point(point, pictures, report.runs) for point in curve.points],
             }

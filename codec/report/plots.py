@@ -9,6 +9,7 @@ import numpy as np
 
 from codec.evaluation.results import Results, over_same_pictures
 from codec.metrics.published import published_curves
+from codec.report.lettering import legend, lettering
 from codec.types import MADE_BY
 
 SHIPPED_RESULTS = Path(__file__).parents[1] / "shipped"
@@ -27,35 +28,45 @@ def write_rd_plot(learned: Sequence[Results], classical: Sequence[Results], path
     Points of one codec that share a lambda, as those of several seeds do, are not joined. The others are the classical
     codecs, solid, and what was published on the set, dashed.
     """
+    dataset = learned[0].dataset
+    shipped = _shipped_results(dataset)
+    same, told = over_same_pictures([*learned, *classical, *([] if shipped is None else [shipped])])
+    title = f"{dataset}: {len(learned[0].points[0].images)} pictures" + (f"\nPSNR {told}" if told else "")
+    num = len(learned)
+    with lettering([title, *(one.name for one in same)]):
+        _write(same[:num], same[num : num + len(classical)], same[num + len(classical) :], title, path)
+
+
+def _write(
+    learned: Sequence[Results], classical: Sequence[Results], shipped: Sequence[Results], title: str, path: Path
+) -> None:
+    """Write the plot of learned, classical and shipped codecs, the last if it is there, over the same pictures, to path."""
     import matplotlib  # here: half a second that not every command needs
 
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    dataset, num_pictures = learned[0].dataset, len(learned[0].points[0].images)
-    shipped = _shipped_results(dataset)
-    same, told = over_same_pictures([*learned, *classical, *([] if shipped is None else [shipped])])
-    learned, classical = same[: len(learned)], same[len(learned) : len(learned) + len(classical)]
     figure, axes = plt.subplots(figsize=(7.2, 5), dpi=150, layout="constrained")
+    entries = []  # of the legend
     for other in filter(Results.curve, classical):  # a lossless one has none
-        axes.plot(*np.array(other.curve()).T, "-", marker=".", linewidth=1.2, alpha=0.8, label=other.name)
-    for name, published in published_curves(dataset).items():
-        axes.plot(*np.array(published).T, "--", linewidth=1, alpha=0.8, label=f"{name}, published")
-    _draw_learned(axes, learned)
-    if shipped is not None:
-        shipped = same[-1]
-        curve = np.array(shipped.curve()).T
-        axes.plot(*curve, "-*", color="crimson", linewidth=1, markersize=9, label="the shipped codec", zorder=6)
-    points = [point for result in (*learned, *([] if shipped is None else [shipped])) for point in result.curve()]
+        (line,) = axes.plot(*np.array(other.curve()).T, "-", marker=".", linewidth=1.2, alpha=0.8)
+        entries.append((line, other.name))
+    for name, published in published_curves(learned[0].dataset).items():
+        (line,) = axes.plot(*np.array(published).T, "--", linewidth=1, alpha=0.8)
+        entries.append((line, f"{name}, published"))
+    entries += _draw_learned(axes, learned)
+    for result in shipped:
+        (line,) = axes.plot(*np.array(result.curve()).T, "-*", color="crimson", linewidth=1, markersize=9, zorder=6)
+        entries.append((line, "the shipped codec"))
+    points = [point for result in (*learned, *shipped) for point in result.curve()]
     axes.set_xlim(0, max(1.2, 1.3 * max((bpp for bpp, _ in points), default=0)))
     curves = [result.curve() for result in (*classical, *learned)]
     visible = [quality for curve in curves for bpp, quality in curve if bpp <= axes.get_xlim()[1]]
     if visible:
         axes.set_ylim(min(visible) - 0.5, max(visible) + 0.5)
-        axes.legend(loc="lower right", fontsize="small")
+        legend(axes, entries, loc="lower right", fontsize="small")
     axes.set_xlabel("bits per pixel, of files written")
     axes.set_ylabel("PSNR in dB, RGB of 8 bits, mean over pictures")
-    title = f"{dataset}: {num_pictures} pictures" + (f"\nPSNR {told}" if told else "")
     axes.set_title(title, parse_math=False, wrap=True)  # a folder gives its set any name
     axes.grid(alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,8 +74,9 @@ def write_rd_plot(learned: Sequence[Results], classical: Sequence[Results], path
     plt.close(figure)
 
 
-def _draw_learned(axes: Any, learned: Sequence[Results]) -> None:
-    """The points of each codec in a color of its own, with their lambdas; none where every picture came back exactly."""
+def _draw_learned(axes: Any, learned: Sequence[Results]) -> list[tuple[Any, str]]:
+    """Draw each codec in a color of its own, with its lambdas, if not every picture came back exactly; the legend's entries."""
+    entries = []
     by_name: dict[str, list[tuple[float, float, str]]] = {}
     for result in learned:
         for point in result.points:
@@ -75,10 +87,12 @@ def _draw_learned(axes: Any, learned: Sequence[Results]) -> None:
         points.sort()
         rates, qualities, labels = zip(*points, strict=True)
         one_each = len(set(labels)) == len(labels)
-        axes.plot(rates, qualities, marker + ("-" if one_each else ""), color=color, markersize=7, label=name, zorder=5)
+        (line,) = axes.plot(rates, qualities, marker + ("-" if one_each else ""), color=color, markersize=7, zorder=5)
+        entries.append((line, name))
         if one_each:
             for bpp, quality, label in points:
                 axes.annotate(label, (bpp, quality), xytext=(8, -12), textcoords="offset points", color=color)
+    return entries
 
 
 def write_rate_plot(log: Sequence[Mapping[str, str]], path: Path) -> None:

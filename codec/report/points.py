@@ -1,7 +1,7 @@
 """A codec at one setting on a set, as a report shows it: what it has, and over which pictures."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from codec.evaluation.results import ImageRow, Point, SamePictures, same_pictures
@@ -15,6 +15,7 @@ QUANTITIES = {
     "side": "side information in % of the rate",
 }  # fmt: skip
 OF_PICTURES = {"psnr": "psnr", "ms_ssim_db": "ms_ssim", "lpips": "lpips"}  # the means of pictures' own, by their columns
+PUBLISHED_NETWORKS = {"lpips": "lpips_alex", "fid": "inception", "kid": "inception"}  # of these quantities, in papers
 SHORT = {"lmbda": "λ", "target_bpp": "target", "quality_layers": "layers", "adversarial.beta": "β"}
 
 
@@ -91,6 +92,30 @@ def measured_point(
     fewer = {quantity: own.mean("file_bpp") for quantity, own in over.items() if quantity in values and own is not point}
     rates = {quantity: rate for quantity, rate in fewer.items() if rate is not None}
     return CurvePoint(setting_label(point.setting), values, point.images, point.setting, run, "", measured, rates)
+
+
+def of_one_network(points: Sequence[CurvePoint]) -> tuple[list[CurvePoint], dict[str, str], list[str]]:
+    """The points of a curve with LPIPS, FID and KID of one network each: that of most of them, which is one measure.
+
+    Also the networks that are not the published ones, by quantity, and a line for each point whose figure was left out.
+    """
+    points, networks, left_out = list(points), {}, []
+    for quantity, published in PUBLISHED_NETWORKS.items():
+        by = {place: _network(point, quantity) for place, point in enumerate(points) if quantity in point.values}
+        kept = max(dict.fromkeys(by.values()), key=list(by.values()).count, default=published)
+        if kept != published:
+            networks[quantity] = kept
+        for place, network in by.items():
+            if network != kept:
+                point = points[place]
+                left_out.append(f"{point.label}: its {QUANTITIES[quantity]} is by {network}, that of the others by {kept}")
+                points[place] = replace(point, values={k: v for k, v in point.values.items() if k != quantity})
+    return points, networks, left_out
+
+
+def _network(point: CurvePoint, quantity: str) -> str:
+    known = {} if point.measured is None else point.measured.results.measured_with
+    return known.get(quantity, PUBLISHED_NETWORKS[quantity])
 
 
 def refused(points: Iterable[CurvePoint]) -> list[str]:

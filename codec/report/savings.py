@@ -11,7 +11,7 @@ import numpy as np
 from codec.evaluation.results import ImageRow
 from codec.metrics.bd_rate import BDRate, Confidence, bd_quality, bd_rate, confidence
 from codec.report.curves import LESS_IS_BETTER, Curve
-from codec.report.points import OF_PICTURES
+from codec.report.points import OF_PICTURES, PUBLISHED_NETWORKS
 from codec.types import UserError
 
 OVER = ("psnr", "ms_ssim_db", "lpips")  # FID and KID have too few points anywhere
@@ -68,6 +68,9 @@ def _rows(curve: Curve, quantity: str) -> list[dict[str, ImageRow]]:
 def _compared(anchor: Curve, codec: Curve, quantity: str) -> _Compared:
     """The curves over the pictures that both have at every point. Raises UserError where that would compare other pictures."""
     column = OF_PICTURES[quantity]
+    networks = [curve.networks.get(quantity, PUBLISHED_NETWORKS.get(quantity)) for curve in (anchor, codec)]
+    if networks[0] != networks[1]:
+        raise UserError(f"{NAMES[quantity]} by {' and by '.join(sorted(map(str, networks)))}: not the same measure")
     rows = [_rows(curve, quantity) for curve in (anchor, codec)]
     names = [list(dict.fromkeys(name for point in own for name in point)) for own in rows]
 

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,13 @@ class Sources:
         if not names:
             names = [name for name in published_sets() if set(self.shown) & set(published(name))]
         return list(dict.fromkeys(names))
+
+
+@cache
+def shipped_bundles() -> frozenset[str]:
+    """The fingerprints of the bundles whose results ship: of the one codec that does."""
+    made_by = [Results.read(path).made_by.get("bundle") for path in SHIPPED_RESULTS.glob("*.json")]
+    return frozenset(bundle for bundle in made_by if bundle)
 
 
 def is_learned(results: Results) -> bool:

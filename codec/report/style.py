@@ -11,7 +11,7 @@ from codec.report.curves import Curve
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#2B2B2B", "#CC79A7", "#E69F00", "#56B4E9")
 IN_THE_DARK = ("#4BA3E3", "#FF7F3F", "#2FC49A", "#F0F0F0", "#E59AC6", "#F2B434", "#9BD7F7")
 MARKERS = ("circle", "square", "diamond", "triangle", "down", "star", "plus", "cross", "hexagon", "left", "right")
-LINES = {"trained": "solid", "classical": "dashdot", "published": "dashed"}
+LINES = {"trained": "solid", "classical": "dashdot", "foreign": "dashed", "published": "dashed"}
 # Codecs that everybody knows look the same in every report, in the colours that trained ones take last; others take what is
 # left, in their order.
 KNOWN = {

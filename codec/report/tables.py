@@ -141,7 +141,7 @@ def print_savings(curves: Sequence[Curve], console: Console) -> None:
     """What each trained codec saves against every other curve of its set, of the published ones the few that are shown."""
     published = [curve for curve in curves if curve.kind == "published"]
     published = [curve for curve in published if curve.shown] or published
-    others = [*(curve for curve in curves if curve.kind == "classical"), *published]
+    others = [*(curve for curve in curves if curve.kind in ("classical", "foreign")), *published]
     for curve in (curve for curve in curves if curve.kind == "trained"):
         without: dict[str, list[str]] = {}  # the others by the reason why there is none
         for other in others:

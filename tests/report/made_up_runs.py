@@ -101,6 +101,6 @@ def write_runs(root: Path) -> Path:
     shipped = root / "files"
     shipped.mkdir()
     results = of_shipped(root / "files" / "results" / SET.name)
-    results = replace(results, name="measured mean_scale")
+    results = replace(results, name="measured mean_scale", made_by={})  # found by its description; not called the shipped one
     results.write(shipped / "results" / SET.name)
     return root

@@ -16,7 +16,7 @@ from codec.report.curves import Curve, curves_of
 from codec.report.doctor import diagnose
 from codec.report.of_sources import write_report
 from codec.report.runs_of import command_of, read_run
-from codec.report.sources import read_sources
+from codec.report.sources import read_sources, shipped_bundles
 from codec.runs.folder import RunFolder
 from codec.runs.sweep_folder import SweepFolder
 
@@ -76,12 +76,12 @@ def test_results_beside_runs_are_read_too(tmp_path):
     write_run(tmp_path / "runs" / "one", "plain", 0.0067, made_up("plain hyperprior", 0.0067))
     write_results(tmp_path / "runs" / "eval", "other")
     theirs(tmp_path / "runs" / "theirs.json")
-    assert set(curves(tmp_path / "runs")) == {"plain", "other", "theirs, published"}
+    assert set(curves(tmp_path / "runs")) == {"plain", "other", "theirs"}
 
 
 def test_two_codecs_of_one_name_are_numbered(tmp_path):
     found = curves(theirs(tmp_path / "mse.json"), theirs(tmp_path / "ms_ssim.json", bpp=[0.2, 0.3, 0.5, 0.9]))
-    assert set(found) == {"theirs, published", "theirs, published (2)"}
+    assert set(found) == {"theirs", "theirs (2)"}
 
 
 def test_a_file_that_is_broken_is_told_of(tmp_path):
@@ -255,3 +255,32 @@ def test_a_setting_that_refused_a_picture_is_told_with_the_reason(tmp_path):
     assert point["values"] == {} and point["failed"] == {"scene0": "too wide"} and point["rows"]["bpp"][1:] and point["label"]
     (found,) = curves(tmp_path / "all").values()
     assert len(found.of("psnr")) == 4
+
+
+def test_a_network_that_is_not_the_published_one_is_told_and_one_curve_has_one(tmp_path):
+    for k, lmbda in enumerate(LAMBDAS):
+        vgg = replace(made_up("plain", lmbda), measured_with={"lpips": "lpips_vgg"} if k else {"lpips": "lpips_alex"})
+        vgg.write(tmp_path / "in" / str(k))
+    data = data_of(tmp_path / "in", out=tmp_path / "out")
+    (curve,) = data["sets"][0]["curves"]
+    assert curve["networks"] == {"lpips": "lpips_vgg"} and "lpips" not in curve["points"][0]["values"]
+    assert curve["missing"] == ["λ 0.0018: its LPIPS is by lpips_alex, that of the others by lpips_vgg"]
+    assert "psnr" in curve["points"][0]["values"] and all("lpips" in point["values"] for point in curve["points"][1:])
+    assert "plain (LPIPS by lpips_vgg)" in (tmp_path / "out" / "figures" / "scenes_lpips.svg").read_text()
+    assert "lpips_vgg" not in (tmp_path / "out" / "figures" / "scenes_psnr.svg").read_text()
+
+
+def test_the_shipped_codec_is_what_its_bundle_says(tmp_path):
+    """Not what an experiment is called: somebody's own may be called so, and the one that ships was measured anywhere."""
+    (bundle,) = shipped_bundles()
+    write_run(tmp_path / "own", "shipped", 0.0067, made_up("shipped hyperprior", 0.0067))
+    replace(made_up("levels mean_scale", 0.0067), made_by={"bundle": bundle}).write(tmp_path / "eval" / "scenes")
+    assert set(curves(tmp_path)) == {"shipped", "the shipped codec"}
+    assert "the shipped codec" in curves("shipped")
+
+
+def test_a_file_of_ones_own_is_not_called_published(tmp_path):
+    file = theirs(tmp_path / "own.json")
+    data = data_of(file, out=tmp_path / "out")
+    assert [(curve["name"], curve["kind"]) for curve in data["sets"][0]["curves"]] == [("theirs", "foreign")]
+    assert "published" not in (tmp_path / "out" / "tables" / "scenes_savings.tex").read_text()

@@ -63,8 +63,8 @@ def test_a_plot_is_over_the_pictures_of_which_all_have_psnr(tmp_path, monkeypatc
     import matplotlib.axes
 
     drawn, titles = [], []
-    monkeypatch.setattr(matplotlib.axes.Axes, "plot", lambda axes, *lines, **look: drawn.append(lines[:2]))
-    monkeypatch.setattr(matplotlib.axes.Axes, "legend", lambda axes, **look: None)
+    monkeypatch.setattr(matplotlib.axes.Axes, "plot", lambda axes, *lines, **look: [drawn.append(lines[:2])])
+    monkeypatch.setattr("codec.report.plots.legend", lambda *entries, **look: None)
     monkeypatch.setattr(matplotlib.axes.Axes, "set_title", lambda axes, title, **look: titles.append(title))
     rows = [
         [ImageRow(p.name, 64, 64, bpp, 20 + bpp) for p in PICTURES[1:]] + [ImageRow(PICTURES[0].name, 64, 64, 0.1, exact)]

@@ -325,3 +325,17 @@ def test_what_means_leave_out_is_told_and_what_failed_stands_in_its_cell(at, tmp
     assert "too wide" in find(at, "#rows").text
     centred(at, find(at, "[data-quantity='lpips']")).click()
     assert "Of measured codecs" not in find(at, "#rd-note").text and not find(at, "#across").is_displayed()
+
+
+def test_an_estimate_below_zero_is_drawn_and_other_networks_are_named(at, tmp_path):
+    for place, lmbda in enumerate(LAMBDAS):
+        results = made_up("plain", lmbda)
+        points = [replace(results.points[0], of_set={"kid": 0.002 - 0.001 * place})]
+        replace(results, points=points, measured_with={"kid": "mine.pt"}).write(tmp_path / "in" / str(place))
+    at.get(write_report([str(tmp_path / "in")], tmp_path / "out", find_set).page.as_uri())
+    assert "mine.pt" not in find(at, "#legend").text
+    centred(at, find(at, "[data-quantity='kid']")).click()
+    assert "KID by mine.pt, not the network of published curves" in find(at, "#legend").text
+    axis = float(find(at, "#rd line.axis").get_attribute("y1"))
+    places = [point.get_attribute("transform").split()[1].partition(")")[0] for point in every(at, "#rd path.point")]
+    assert len(places) == len(LAMBDAS) and all(float(y) < axis for y in places)

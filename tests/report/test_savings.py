@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from made_up_runs import LAMBDAS, made_up
 
-from codec.evaluation.results import ImageRow
+from codec.evaluation.results import ImageRow, SamePictures
 from codec.report.curves import Curve
-from codec.report.points import measured_point, same_pictures_of
+from codec.report.points import OF_PICTURES, measured_point, same_pictures_of
 from codec.report.savings import Saving, saving, savings
 
 RATES = LAMBDAS
@@ -86,3 +86,18 @@ def test_the_codec_that_falls_is_the_one_that_is_told_of():
     found = savings([rising, falling], "psnr")
     assert "the codec needs less rate for more quality" in found[0, 1].told
     assert "the anchor needs less rate for more quality" in found[1, 0].told
+
+
+def test_distances_by_two_networks_are_not_compared():
+    one, other = curve("a"), replace(curve("b", 0.5), networks={"lpips": "lpips_vgg"})
+    assert saving(one, other, "lpips").why == "LPIPS by lpips_alex and by lpips_vgg: not the same measure"
+    assert saving(one, other, "psnr").rate is not None
+    assert saving(replace(one, networks=other.networks), other, "lpips").rate is not None
+
+
+def test_beside_a_published_curve_a_codec_is_over_all_its_pictures():
+    """Which has none of its own, though another codec of the set lacks one of them."""
+    published = replace(curve("a"), points=[replace(point, rows=()) for point in curve("a").points])
+    left = SamePictures(frozenset({"scene4"}), "over 4 of 5 pictures")
+    points = [measured_point(made_up("b", lmbda, 0.5).points[0], dict.fromkeys(OF_PICTURES, left)) for lmbda in RATES]
+    assert saving(published, replace(curve("b"), points=points), "psnr").rate == saving(published, curve("b", 0.5), "psnr").rate

@@ -32,6 +32,8 @@ function summarise() {
   if (missing) parts.push(`${plural(missing, "point")} missing or unfinished`);
   const classical = set.curves.filter((curve) => curve.kind === "classical").length;
   if (classical) parts.push(`${plural(classical, "classical codec")} measured beside`);
+  const foreign = set.curves.filter((curve) => curve.kind === "foreign").length;
+  if (foreign) parts.push(`${plural(foreign, "codec")} of files in CompressAI's layout`);
   const published = set.curves.filter((curve) => curve.kind === "published").length;
   if (published) parts.push(`${plural(published, "published curve")} to switch on`);
   byId("summary").textContent = `${parts.join(" · ")}.`;

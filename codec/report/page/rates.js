@@ -6,7 +6,7 @@ const isShown = (curve) => state.shown.get(curve.full) ?? curve.shown;
 const rateOf = (point, quantity) => point.rates[quantity] ?? point.values.bpp;
 const paired = (point, one, other) => one in point.values && other in point.values && point.rates[one] === point.rates[other];
 const has = (curve, quantity) => curve.points.some((point) => quantity in point.values);
-const KIND_NAMES = { trained: "Trained", classical: "Classical, measured here", published: "Published" };
+const KIND_NAMES = { trained: "Trained", classical: "Classical, measured here", foreign: "Files in CompressAI's layout", published: "Published" };
 const LESS = ["lpips", "fid", "kid"];
 
 function tellPoint(curve, point, quantity) {
@@ -22,7 +22,7 @@ function tellPoint(curve, point, quantity) {
     el("b", {}, curve.name + (point.label ? ` · ${point.label}` : "")), el("dl", {}, rows.flat()),
     point.target ? el("p", { class: point.target.includes("missed") ? "warn" : null }, point.target) : null,
     point.told ? el("p", { class: "warn" }, point.told) : null,
-    run ? el("p", {}, run.folder) : curve.kind === "published" ? el("p", {}, curve.source) : null,
+    run ? el("p", {}, run.folder) : ["published", "foreign"].includes(curve.kind) ? el("p", {}, curve.source) : null,
   ];
 }
 
@@ -48,8 +48,9 @@ function drawRates() {
   const low = Math.min(...rates), high = Math.max(...rates);
   const x = across === "psnr" ? { label: data.quantities.psnr, low: low - 0.5, high: high + 0.5 } : { label: "bits per pixel", log: state.log, low: state.log ? low / 1.25 : 0, high: state.log ? high * 1.25 : high * 1.15 };
   const within = series.flatMap((one) => one.points).filter((point) => point.x >= x.low && point.x <= x.high);
+  const least = Math.min(...within.map((point) => point.y));  // an estimate of KID without bias may lie below 0
   const [bottom, top] = range(within.map((point) => point.y), 0.05, quantity === "fid");
-  drawChart(byId("rd"), series, { x, y: { label: data.quantities[quantity], low: Math.max(bottom, LESS.includes(quantity) ? 0 : -Infinity), high: top } });
+  drawChart(byId("rd"), series, { x, y: { label: data.quantities[quantity], low: Math.max(bottom, LESS.includes(quantity) && least >= 0 ? 0 : -Infinity), high: top } });
   markSeries();
 }
 
@@ -73,6 +74,7 @@ function drawLegend() {
         onpointerenter: () => { state.marked = isShown(curve) ? curve.name : null; markSeries(); },
         onpointerleave: () => { state.marked = null; markSeries(); },
       }, swatch(curve.style), el("span", {}, curve.name.replace(/, published$/, ""))),
+      curve.networks[state.quantity] ? el("div", { class: "missing" }, `${data.quantities[state.quantity]} by ${curve.networks[state.quantity]}, not the network of published curves`) : [],
       curve.missing.map((why) => el("div", { class: "missing" }, why)),
     ]).flat(2);
     if (kind !== "published") return [title, ...items];
