@@ -1,20 +1,16 @@
 """The page of a report in a real browser: what can be clicked does what it says, nothing fails, and no network is asked."""
 
-import os
-import shutil
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import one_thread
-from made_up_runs import LAMBDAS, PICTURES, find_set, made_up, results_of, write_run, write_runs
+from in_chromium import centred, choose, every, find, pointer, series, show
+from made_up_runs import PICTURES, find_set, write_runs
 
-from codec.evaluation.results import ImageRow, Point, Results, psnr_at_rate
+from codec.evaluation.results import psnr_at_rate
 from codec.report.of_sources import write_report
 
-PROGRAMS = {"chromium": ("chromium", "chromium-browser", "google-chrome"), "chromedriver": ("chromedriver",)}
 PAIR = """
 const [a, b] = [arguments[0], arguments[1]].map((name) => measured().find((curve) => curve.name === name));
 return [pairRows(a, b), b.points.map((point) => [point.rows.bpp, point.rows.psnr])];
@@ -35,11 +31,8 @@ look.mode = "bits"; look.scene = 0; look.rate = 0; look.left = scene.bits[0].cod
 return [["across", "top", 3.21], ["down", "left", 4.81]].map(([name, side, percent]) =>
   [...document.querySelectorAll(`.sheet i.${name}`)].map((line) => parseFloat(line.style[side]) * percent));
 """
+pytest_plugins = ["in_chromium"]
 ODD = "<script>alert(1)</script>"
-
-
-def _program(name: str) -> str | None:
-    return next((found for program in PROGRAMS[name] if (found := shutil.which(program))), None)
 
 
 @pytest.fixture(scope="module")
@@ -51,71 +44,11 @@ def page(tmp_path_factory) -> Path:
         return write_report([str(root), str(root / "files")], root / "out", find_set).page
 
 
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Any]:
-    """A browser that skips where there is none, and fails where CI is set."""
-    missing = [name for name in PROGRAMS if _program(name) is None]
-    if missing:
-        assert "CI" not in os.environ, f"no {' and no '.join(missing)}"
-        pytest.skip(f"no {' and no '.join(missing)}: apt-get install chromium chromium-driver")
-    webdriver = pytest.importorskip("selenium.webdriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = _program("chromium")
-    for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(word)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(_program("chromedriver")))
-    yield driver
-    driver.quit()
-
-
 @pytest.fixture
-def at(chrome, page) -> Iterator[Any]:
-    """The page, opened anew in light; nothing may be said in its console or asked of a network by the end of a test."""
-    chrome.execute_cdp_cmd("Network.enable", {})
-    show(chrome, 1440, 900)
-    chrome.get(page.as_uri())
-    yield chrome
-    assert [entry for entry in chrome.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
-    asked = [entry["message"] for entry in chrome.get_log("performance") if "Network.requestWillBeSent" in entry["message"]]
-    addresses = [message.partition('"url":"')[2].partition('"')[0] for message in asked]
-    assert all(address.startswith(("file:", "data:")) for address in addresses), addresses
-
-
-def show(chrome: Any, width: int, height: int, scheme: str = "light") -> None:
-    screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
-    chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-    feature = {"name": "prefers-color-scheme", "value": scheme}
-    chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-
-
-def find(chrome: Any, selector: str) -> Any:
-    return chrome.find_element("css selector", selector)
-
-
-def every(chrome: Any, selector: str) -> list[Any]:
-    return chrome.find_elements("css selector", selector)
-
-
-def centred(chrome: Any, element: Any) -> Any:
-    chrome.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element)
-    return element
-
-
-def pointer(chrome: Any) -> Any:
-    from selenium.webdriver import ActionChains
-
-    return ActionChains(chrome, duration=20)
-
-
-def choose(chrome: Any, selector: str, text: str) -> None:
-    from selenium.webdriver.support.ui import Select
-
-    Select(centred(chrome, find(chrome, selector))).select_by_visible_text(text)
-
-
-def series(chrome: Any) -> list[str]:
-    return [group.get_attribute("data-name") for group in every(chrome, "#rd g.series")]
+def at(browser, page) -> Any:
+    """The browser, with the page opened anew."""
+    browser.get(page.as_uri())
+    return browser
 
 
 def test_hover_tells_of_a_point(at):
@@ -158,17 +91,6 @@ def test_savings_against_any_anchor(at):
     assert "5 pictures" in find(at, "#bd-note").text and "not seeds" in find(at, "#bd-note").text
 
 
-def test_without_another_codec_nothing_is_said_of_savings(at, tmp_path):
-    for place, lmbda in enumerate(LAMBDAS):
-        write_run(tmp_path / "runs" / str(place), "alone", lmbda, made_up("alone", lmbda))
-    at.get(write_report([str(tmp_path / "runs")], tmp_path / "out", find_set).page.as_uri())
-    told = [one.get_attribute("id") for one in every(at, "main section[id]") if one.is_displayed()]
-    assert told == ["rates", "pictures", "compare", "training", "costs", "runs"]
-    linked = [one.get_attribute("href").partition("#")[2] for one in every(at, "nav a") if one.is_displayed()]
-    assert linked == told
-    assert "No other codec here has pictures" in find(at, "#pair-verdict").text
-
-
 def test_an_anchor_that_stands_alone_says_so(at):
     for name in ("plain", ODD, "measured"):
         centred(at, find(at, f'.legend [data-name="{name}"]')).click()
@@ -195,34 +117,6 @@ def test_the_table_sorts_and_pairs_are_at_equal_rate(at, page):
     assert f"plain is better than {ODD} on 0 of 5 pictures" in find(at, "#pair-verdict").text
     pointer(at).move_to_element(centred(at, every(at, ".lollipop rect")[0])).perform()
     assert "difference" in find(at, "#tip").text
-
-
-def test_pictures_of_one_name_and_other_pixels_are_not_compared(at, tmp_path):
-    """As of two folders of pictures that a set's name does not tell apart."""
-    results_of(tmp_path / "a", "one", 0.0, {k: {"picture_sha256": sha} for k, sha in enumerate("vwxyz")})
-    other = {k: {"picture_sha256": sha} for k, sha in enumerate(["v", "w", "?", None, "z"])}
-    results_of(tmp_path / "b", "two", 0.5, other | {2: {"picture_sha256": "?", "width": 999}})
-    at.get(write_report([str(tmp_path)], tmp_path / "out", find_set).page.as_uri())
-    told = "Not compared: 1 picture of other pixels under the same name."
-    assert find(at, "#pair-verdict").text.startswith("one is better than two on 0 of 4 pictures at equal rate")
-    assert find(at, "#pair-verdict").text.endswith(told) and "999" not in find(at, "#rows").text
-    choose(at, "#pair-a", "two")
-    assert "on 4 of 4 pictures" in find(at, "#pair-verdict").text and "999×80" in find(at, "#rows").text
-
-
-def test_a_mean_is_of_the_pictures_that_have_a_difference(at, tmp_path):
-    """And what keeps a picture from having one is told by its reason."""
-    results_of(tmp_path / "a", "one", 0.0, {1: {"file_bpp": 9.0}})
-    results_of(tmp_path / "b", "two", 0.5, {2: {"name": "another"}, 3: {"psnr": None}})
-    at.get(write_report([str(tmp_path)], tmp_path / "out", find_set).page.as_uri())
-    told, mean = find(at, "#pair-verdict").text, find(at, "#rows tr.mean").text
-    assert "one is better than two on 0 of 2 pictures" in told and "1 picture without figures of two" in told
-    assert "1 picture that came back exactly" in told and "1 picture beyond the rates of two" in told
-    assert mean.startswith("mean of 5 ") and "28.00 of 2 28.70 of 2 −0.70 of 2" in mean, mean
-    results_of(tmp_path / "c", "three", 0.5, {k: {"psnr": None} for k in range(1, 5)} | {0: {"file_bpp": 9.0}})
-    at.get(write_report([str(tmp_path / "a"), str(tmp_path / "c")], tmp_path / "out", find_set).page.as_uri())
-    told = find(at, "#pair-verdict").text.partition("No picture can be compared: ")[2]
-    assert told == "3 pictures that came back exactly, without a PSNR, 2 pictures beyond the rates of three."
 
 
 def test_the_slider_moves_and_pictures_zoom_together(at):
@@ -299,43 +193,3 @@ def test_nothing_is_wider_than_the_screen(at, width):
     at.refresh()
     assert at.execute_script("return document.documentElement.scrollWidth") <= width
     assert at.execute_script(WIDE) == []
-
-
-def test_what_means_leave_out_is_told_and_what_failed_stands_in_its_cell(at, tmp_path):
-    points: list[Point] = []
-    for place, lmbda in enumerate(LAMBDAS):
-        results = made_up("plain", lmbda)
-        (point,) = results.points
-        white = [replace(point.images[0], psnr=None), *point.images[1:]]
-        rows = [replace(row, estimated_bpp=None) for row in (white if place == 4 else point.images)]
-        if place == 1:
-            rows[3] = ImageRow(rows[3].name, 64, 64, None, None, failed="too wide")
-        points.append(Point({"quality": place}, rows))
-        results.write(tmp_path / "in" / f"plain{place}")
-    Results("Other", "", "scenes", points, {"psnr": "infinite in 1 rows"}).write(tmp_path / "in" / "other")
-    at.get(write_report([str(tmp_path / "in")], tmp_path / "out", find_set).page.as_uri())
-    note = find(at, "#rd-note").text
-    assert "Of measured codecs PSNR and its rate are over 4 of 5 pictures: scene0 came back exactly somewhere." in note
-    centred(at, find(at, "#rd-note summary")).click()
-    assert "PSNR of Other: infinite in 1 rows" in find(at, "#rd-note").text
-    assert "quality 1: no mean, 1 of the pictures failed: too wide" in find(at, "#legend").text
-    assert len(every(at, "#rd g.series[data-name='Other'] .point")) == 4
-    choose(at, "#pair-a", "Other")
-    choose(at, "#pair-point", "quality 1 · – bpp")
-    assert "too wide" in find(at, "#rows").text
-    centred(at, find(at, "[data-quantity='lpips']")).click()
-    assert "Of measured codecs" not in find(at, "#rd-note").text and not find(at, "#across").is_displayed()
-
-
-def test_an_estimate_below_zero_is_drawn_and_other_networks_are_named(at, tmp_path):
-    for place, lmbda in enumerate(LAMBDAS):
-        results = made_up("plain", lmbda)
-        points = [replace(results.points[0], of_set={"kid": 0.002 - 0.001 * place})]
-        replace(results, points=points, measured_with={"kid": "mine.pt"}).write(tmp_path / "in" / str(place))
-    at.get(write_report([str(tmp_path / "in")], tmp_path / "out", find_set).page.as_uri())
-    assert "mine.pt" not in find(at, "#legend").text
-    centred(at, find(at, "[data-quantity='kid']")).click()
-    assert "KID by mine.pt, not the network of published curves" in find(at, "#legend").text
-    axis = float(find(at, "#rd line.axis").get_attribute("y1"))
-    places = [point.get_attribute("transform").split()[1].partition(")")[0] for point in every(at, "#rd path.point")]
-    assert len(places) == len(LAMBDAS) and all(float(y) < axis for y in places)
