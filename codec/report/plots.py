@@ -105,7 +105,7 @@ def write_rate_plot(log: Sequence[Mapping[str, str]], path: Path) -> None:
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    rows = [row for row in log if row["train/quantized_bpp"]]
+    rows = [row for row in log if row["train/quantized_bpp"] and row["train/target_bpp"]]
     steps, rates, targets = (
         np.array([float(row[key]) for row in rows]) for key in ("step", "train/quantized_bpp", "train/target_bpp")
     )

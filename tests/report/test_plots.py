@@ -34,7 +34,9 @@ def test_codecs_of_one_plot_differ_in_color(tmp_path):
 @pytest.mark.parametrize("num", [1, 40])
 def test_the_plot_of_a_steered_training_opens(num, tmp_path):
     lines = [f"{10 * k + 10},{1 / (1 + k)},{0.2 if k < 20 else 0.14}" for k in range(num)]
-    (tmp_path / "metrics.csv").write_text("\n".join(["step,train/quantized_bpp,train/target_bpp", *lines, f"{10 * num},,", ""]))
+    (tmp_path / "metrics.csv").write_text(
+        "\n".join(["step,train/quantized_bpp,train/target_bpp", *lines, f"{10 * num},,", f"{10 * num},0.2,", ""])
+    )
     write_rate_plot(RunFolder(tmp_path).log(), tmp_path / "deep" / "rate.png")
     assert Image.open(tmp_path / "deep" / "rate.png").width == 1080
 
