@@ -51,7 +51,7 @@ class CurvePoint:
             return ""
         gap = self.values["bpp"] / target - 1
         met = "met" if abs(gap) <= MAX_TARGET_GAP else "missed"
-        return f"target {target:g} bpp {met}, {100 * gap:+.0f} %".replace("-", "−")
+        return f"target {target:.4g} bpp {met}, {100 * gap:+.0f} %".replace("-", "−")
 
     def at(self, quantity: str, across: str = "bpp") -> tuple[float, float] | None:
         """Its place in a plot of a quantity over the rate or another one; None where both have no mean of the same pictures."""

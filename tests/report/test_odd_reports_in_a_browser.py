@@ -8,7 +8,7 @@ from made_up_runs import LAMBDAS, find_set, made_up, results_of, write_run
 from codec.evaluation.results import ImageRow, Point, Results
 from codec.report.of_sources import write_report
 
-pytest_plugins = ["in_chromium"]
+pytest_plugins = ["chromium"]
 
 
 def test_without_another_codec_nothing_is_said_of_savings(browser, tmp_path):

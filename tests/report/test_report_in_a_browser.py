@@ -31,7 +31,7 @@ look.mode = "bits"; look.scene = 0; look.rate = 0; look.left = scene.bits[0].cod
 return [["across", "top", 3.21], ["down", "left", 4.81]].map(([name, side, percent]) =>
   [...document.querySelectorAll(`.sheet i.${name}`)].map((line) => parseFloat(line.style[side]) * percent));
 """
-pytest_plugins = ["in_chromium"]
+pytest_plugins = ["chromium"]
 ODD = "<script>alert(1)</script>"
 
 
