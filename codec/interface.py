@@ -152,11 +152,11 @@ def _whole(value: object, name: str) -> int:
     return int(value)
 
 
-def _as_grid(grid: object) -> Grid | None:
+def _as_grid(grid: Any) -> Grid | None:
     if grid is None:
         return None
     try:
-        rows, cols = grid  # type: ignore[misc]
+        rows, cols = grid
     except (TypeError, ValueError):
         raise UserError(f"{shown(grid)} for grid; expected rows and columns, such as (4, 4); give both") from None
     return Grid(_whole(rows, "rows of grid"), _whole(cols, "columns of grid"))

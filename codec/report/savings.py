@@ -82,9 +82,11 @@ def _compared(anchor: Curve, codec: Curve, quantity: str) -> _Compared:
     if not all(rows):
         if len(common) < most:
             raise UserError(f"{most - len(common)} of {most} pictures have no {NAMES[quantity]}, and the other curve is of all")
-        means = (_means(quantity, _of_pictures(own, common, quantity)) if own else curve.of(quantity)
-                 for own, curve in zip(rows, (anchor, codec), strict=True))  # fmt: skip
-        return _Compared(*means, None, "no interval: a curve without pictures of its own")
+        first, second = (
+            _means(quantity, _of_pictures(own, common, quantity)) if own else curve.of(quantity)
+            for own, curve in zip(rows, (anchor, codec), strict=True)
+        )
+        return _Compared(first, second, None, "no interval: a curve without pictures of its own")
     for name in common:
         if len({point[name].picture_sha256 for own in rows for point in own} - {None}) > 1:
             raise UserError(f"not the same pictures: two are called {name}")
