@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "codec.arguments": ["codec.types"],
     "codec.download": ["codec.types", "codec.atomic"],
     "codec.saved_tensors": ["codec.types"],
-    "data": ["codec.types", "codec.download"],
+    "data": ["codec.types", "codec.atomic", "codec.download"],
     "codec.layers": ["codec.types"],
     "codec.entropy": ["codec.types", "codec.layers"],
     "codec.models": ["codec.types", "codec.layers", "codec.entropy"],
