@@ -8,7 +8,7 @@ from codec.config.command_line import Words
 from codec.config.compose import each_point
 from codec.config.measurement import load_asked, load_test_set
 from codec.evaluation.results import Results
-from codec.files.bundle import load_bundle
+from codec.files.sealed import unseal
 from codec.machine import keep_freed_memory
 from codec.report.doctor import of_results, print_findings
 from codec.report.of_set import measure_and_report
@@ -34,7 +34,7 @@ def _evaluate(cfg: DictConfig) -> None:
     if cfg.run and not bundle.is_file():
         raise UserError(f"no finished run at {cfg.run}: {bundle.name} is not there; expected what `codec train` leaves")
     out = Path(cfg.out) if cfg.out else (source / "results" if cfg.run else Path("results"))
-    asked, fingerprint = load_asked(cfg, load_test_set(cfg.test)), load_bundle(bundle).fingerprint.hex()
+    asked, fingerprint = load_asked(cfg, load_test_set(cfg.test)), unseal(bundle).fingerprint.hex()
     out.mkdir(parents=True, exist_ok=True)
     with RunLock(out, f".{asked.test_set.name}.lock", f"filled with results on {asked.test_set.name}"):
         if cfg.codec or cfg.out:  # what is in a run's own folder is of the same run, trained less far

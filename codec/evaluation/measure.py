@@ -168,9 +168,12 @@ def setting_of(codec: Bundle, level: int | None) -> dict[str, Any]:
     facts = codec.header["facts"]
     config = facts.get("config", {})
     found = {"lmbda": config.get("model", {}).get("lmbda"), "target_bpp": config.get("target_bpp"), "level": level}
-    if level is not None:
-        key = "lmbda" if found["target_bpp"] is None else "target_bpp"
-        found[key] = dict(enumerate(facts.get(f"{key}_by_level", []))).get(level, None if key == "target_bpp" else found[key])
+    if level is not None and found["target_bpp"] is not None:
+        targets = facts.get("target_bpp_by_level", [])
+        found["target_bpp"] = targets[level] if level < len(targets) else None  # the codec's own is that of one level alone
+    elif level is not None:
+        lmbdas = facts.get("lmbda_by_level", [])
+        found["lmbda"] = lmbdas[level] if level < len(lmbdas) else found["lmbda"]
     return {name: value for name, value in found.items() if value is not None}
 
 
