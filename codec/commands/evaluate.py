@@ -11,9 +11,8 @@ from codec.evaluation.results import Results
 from codec.files.sealed import unseal
 from codec.machine import keep_freed_memory
 from codec.report.doctor import of_results, print_findings
-from codec.report.of_set import measure_and_report
+from codec.report.of_set import holding_results, measure_and_report
 from codec.runs.folder import RunFolder
-from codec.runs.lock import RunLock
 from codec.types import UserError
 
 
@@ -35,8 +34,7 @@ def _evaluate(cfg: DictConfig) -> None:
         raise UserError(f"no finished run at {cfg.run}: {bundle.name} is not there; expected what `codec train` leaves")
     out = Path(cfg.out) if cfg.out else (source / "results" if cfg.run else Path("results"))
     asked, fingerprint = load_asked(cfg, load_test_set(cfg.test)), unseal(bundle).fingerprint.hex()
-    out.mkdir(parents=True, exist_ok=True)
-    with RunLock(out, f".{asked.test_set.name}.lock", f"filled with results on {asked.test_set.name}"):
+    with holding_results(out, asked.test_set.name):
         if cfg.codec or cfg.out:  # what is in a run's own folder is of the same run, trained less far
             _check_room(out / f"{asked.test_set.name}.json", bundle, fingerprint)
         print_findings(of_results(measure_and_report(bundle, asked, out, out)))

@@ -8,7 +8,7 @@ from rich.console import Console
 from codec.evaluation.measure import Measurement
 from codec.evaluation.results import Results, over_same_pictures
 from codec.report.doctor import diagnose, print_findings
-from codec.report.of_set import measure_and_report
+from codec.report.of_set import holding_results, measure_and_report
 from codec.report.plots import write_rate_plot
 from codec.report.tables import print_table
 from codec.runs.folder import RunFolder
@@ -32,8 +32,12 @@ def show_run(folder: RunFolder, dataset: str, baselines: Sequence[str]) -> None:
 
 
 def finish_run(folder: RunFolder, measurement: Measurement) -> dict[str, float]:
-    """Measure the codec of a run that is trained and write its report; what it measured, by name."""
-    results = measure_and_report(folder.bundle, measurement, folder.results, folder.report)
+    """Measure the codec of a run that is trained and write its report; what it measured, by name.
+
+    Raises HeldError where another process, such as `codec eval run=`, measures it on the same set.
+    """
+    with holding_results(folder.results, measurement.test_set.name):
+        results = measure_and_report(folder.bundle, measurement, folder.results, folder.report)
     same = over_same_pictures([results])[0][0].shown
     bpp, psnr = same.mean("file_bpp"), same.mean("psnr")
     assert bpp is not None

@@ -12,6 +12,13 @@ from codec.files.bundle import load_bundle
 from codec.report.pictures import write_pictures
 from codec.report.plots import write_rd_plot
 from codec.report.tables import print_table
+from codec.runs.lock import RunLock
+
+
+def holding_results(folder: Path, dataset: str) -> RunLock:
+    """The lock of a set's results in a folder, which is made: one process at a time fills them, a training or `codec eval`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return RunLock(folder, f".{dataset}.lock", f"filled with results on {dataset}")
 
 
 def measure_and_report(bundle: Path, asked: Measurement, results_folder: Path, report_folder: Path) -> Results:

@@ -7,6 +7,7 @@ import pytest
 from conftest import TINY
 
 from codec.cli import main
+from codec.runs.lock import RunLock
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,17 @@ def test_a_result_that_was_deleted_is_measured_again(run_folder, capsys):
     (run_folder / "results" / "photographs.json").unlink()
     again(run_folder, capsys)
     assert (run_folder / "results" / "photographs.json").is_file()
+
+
+def test_it_is_not_measured_while_codec_eval_measures_it(run_folder, capsys):
+    results = run_folder / "results" / "photographs.json"
+    results.unlink()
+    with RunLock(run_folder / "results", ".photographs.lock", "filled"):
+        assert main(["train", *TINY, "test.baselines=[]"]) == 2
+        assert "is being filled with results on photographs by process" in capsys.readouterr().err
+    assert not results.exists()
+    again(run_folder, capsys)
+    assert results.is_file()
 
 
 def test_a_command_that_was_refused_leaves_no_folder(run_folder, capsys):
