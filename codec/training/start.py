@@ -4,6 +4,7 @@ Of another run it is the weights alone, with a new clock; a run itself is resume
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from codec.files.bundle import bundle_facts, load_weights
@@ -52,17 +53,18 @@ def find_start(source: Path, folder: RunFolder, target_bpp: float | None) -> Pat
     bundle = RunFolder(source).bundle if source.is_dir() else source
     before = bundle_facts(bundle).get("config", {}).get("target_bpp")
     if before != target_bpp:
+        was = "was steered to no rate" if before is None else f"was steered to target_bpp={before}"
         raise UserError(
-            f"init_from={source} was steered to target_bpp={before}; expected {target_bpp}, as this run; set the same "
-            "target_bpp or rate, or another init_from"
+            f"init_from={source} {was}; expected {target_bpp}, as this run; set the same target_bpp or rate, or another "
+            "init_from"
         )
     return bundle
 
 
-def start_levels(codec: Codec, loss: Loss, reference: float) -> None:
-    """Begin a codec's levels, where it has any, at the lambdas of the loss; reference: that of the codec's other weights.
+def start_levels(codec: Codec, loss: Loss, reference: float, lmbdas: Sequence[float] = ()) -> None:
+    """Begin a codec's levels, where it has any, at the lambdas of the loss, or at others.
 
-    Raises UserError for a loss that knows of no levels.
+    reference: the lambda of the codec's other weights. Raises UserError for a loss that knows of no levels.
     """
     if codec.levels is None:
         return
@@ -71,7 +73,7 @@ def start_levels(codec: Codec, loss: Loss, reference: float) -> None:
             f"{codec.levels.count} levels with a {type(loss).__name__}, which weighs them not; expected a loss that does; set "
             "loss=mse, or levels=null"
         )
-    codec.levels.start(loss.levels.lmbdas, reference)
+    codec.levels.start(lmbdas or loss.levels.lmbdas, reference)
 
 
 def start_from(codec: Codec, bundle: Path, loss: Loss) -> str:
@@ -80,22 +82,30 @@ def start_from(codec: Codec, bundle: Path, loss: Loss) -> str:
     A codec of several rates may start from a bundle of one, whose lambda then has gain 1, or of as many at other lambdas; a
     codec of Ballé's four stages from a narrower one (codec/models/wider.py). Lambdas of another distortion say nothing here:
     the levels begin where they do without a bundle, or as those of the bundle in their order.
-    Raises UserError where model, widths or tensors do not fit.
+    Raises UserError where model, widths or tensors do not fit, and for levels that were steered to other rates.
     """
     facts = bundle_facts(bundle)
+    targets, before = ([] if loss.levels is None else loss.levels.targets), facts.get("target_bpp_by_level", [])
+    if codec.levels is not None and before not in ([], targets):
+        ours = f"{targets[0]:.4g} to {targets[-1]:.4g} bpp" if targets else "none that are steered"
+        raise UserError(
+            f"init_from={bundle} has levels that were steered to {before[0]:.4g} to {before[-1]:.4g} bpp; expected {ours}, as "
+            "this run; set the same levels.target_bpp, or another init_from"
+        )
     model, lmbdas = facts.get("config", {}).get("model"), facts.get("lmbda_by_level", [])
     distortion = facts.get("distortion") or mse_255.__name__  # of bundles from before it was kept
     compare = distortion == loss.distortion_name
     if compare and model is not None and model["lmbda"] > 0:  # which a bundle of somebody else's may say or not
-        start_levels(codec, loss, model["lmbda"])
-    before = load_weights(codec, bundle)
+        start_levels(codec, loss, model["lmbda"], lmbdas)  # all at the bundle's first: new channels move with its own
+    arguments = load_weights(codec, bundle)
     if compare and codec.levels is not None and loss.levels is not None and lmbdas not in ([], loss.levels.lmbdas):
         codec.levels.move(lmbdas, loss.levels.lmbdas)
     counts: Counter[str] = Counter()
     for name, parameter in codec.named_parameters():
         counts[name.split(".")[0]] += parameter.numel()
     parts = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    grown = ", ".join(f"{name}={before[name]}" for name in ("N", "M") if before.get(name) != codec.arguments.get(name))
+    narrower = [name for name in ("N", "M") if arguments.get(name) != codec.arguments.get(name)]
+    grown = ", ".join(f"{name}={arguments[name]}" for name in narrower)
     widened = f", widened from {grown}" if grown else ""
     silent = compare or codec.levels is None or (model is None and not lmbdas)
     other = "" if silent else f", whose lambdas, of {distortion}, tell these levels nothing"

@@ -10,7 +10,9 @@ from codec.entropy.noise import numbers_by_place, uniform_noise
 from codec.files.bundle import save_bundle
 from codec.losses.levels import Ladder
 from codec.losses.rate_distortion import RateDistortion, mse_255, one_minus_ms_ssim
+from codec.losses.rate_target import RateTarget
 from codec.models import build_model
+from codec.optim.schedules import Schedule
 from codec.runs.folder import RunFolder
 from codec.training.start import start_from, start_levels
 from codec.types import UserError
@@ -115,6 +117,28 @@ def test_of_a_codec_with_other_levels_it_keeps_the_gains_of_each_lambda(tmp_path
             nearest = numpy.clip(numpy.log(lmbda), at[0], at[-1])
             expected = numpy.interp(nearest, at, old[:, channel]) + 0.5 * (numpy.log(lmbda) - nearest)
             assert gain == pytest.approx(expected, abs=1e-5)
+
+
+def test_latents_that_a_wider_codec_adds_have_the_gains_of_the_others_lambda(tmp_path):
+    narrow = build_model("mean_scale", N=8, M=12, levels=6)
+    narrow.levels.start(LADDER.lmbdas, 0.01)
+    save_bundle(tmp_path / "b", narrow, {"config": {"model": {"lmbda": 0.01}}, "lmbda_by_level": LADDER.lmbdas}, half=False)
+    codec, ladder = build_model("mean_scale", N=8, M=16, levels=6), Ladder(6, 0.01, 0.3)
+    start_from(codec, tmp_path / "b", RateDistortion(mse_255, 0.01, levels=ladder))
+    expected = torch.sqrt(torch.tensor(ladder.lmbdas) / 0.01)[:, None].expand(-1, 16)
+    torch.testing.assert_close(codec.levels.of(torch.arange(6))[0], expected)
+
+
+def test_levels_that_were_steered_to_other_rates_are_refused(tmp_path):
+    facts = {"lmbda_by_level": LADDER.lmbdas, "target_bpp_by_level": Ladder(6, 0.002, 0.05, [0.14, 0.45]).targets}
+    save_bundle(tmp_path / "b", live_levels("mean_scale", 6), facts, half=False)
+    target = RateTarget(0.3, 1.0, 0.1, Schedule(), Schedule())
+    for targets, words in (([0.9, 3.0], "expected 0.9 to 3 bpp"), (None, "expected none that are steered")):
+        loss = RateDistortion(mse_255, 0.01, targets and target, levels=Ladder(6, 0.002, 0.05, targets))
+        with pytest.raises(UserError, match=f"were steered to 0.14 to 0.45 bpp; {words}"):
+            start_from(build_model("mean_scale", N=8, M=12, levels=6), tmp_path / "b", loss)
+    same = RateDistortion(mse_255, 0.01, target, levels=Ladder(6, 0.002, 0.05, [0.14, 0.45]))
+    start_from(build_model("mean_scale", N=8, M=12, levels=6), tmp_path / "b", same)
 
 
 def test_lambdas_of_another_distortion_tell_its_levels_nothing(tmp_path):
