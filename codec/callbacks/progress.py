@@ -11,12 +11,22 @@ from lightning.pytorch.callbacks import Callback
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from codec.callbacks.checkpoint import SaveCheckpoints
+from codec.runs.validations import validated
 
 QUIET_SECONDS = 15.0  # between lines where the output is no terminal
 
 
 def _terms(values: Mapping[str, Any], when: str) -> str:
     return f"loss {values[f'{when}/loss']:.4f}  {values[f'{when}/bpp']:.3f} bpp  {values[f'{when}/psnr']:.2f} dB"
+
+
+def _validation_terms(values: Mapping[str, Any]) -> str:
+    """The same of a validation; of several rates the lowest and the highest."""
+    points = validated(values)
+    if len(points) < 2:
+        return _terms(values, "val")
+    (_, low, worst), (_, high, best) = points[0], points[-1]
+    return f"loss {values['val/loss']:.4f}  {low:.3f} to {high:.3f} bpp  {worst:.2f} to {best:.2f} dB"
 
 
 class ShowProgress(Callback):
@@ -64,7 +74,7 @@ class ShowProgress(Callback):
         values = trainer.callback_metrics
         loss = float(values["val/loss"])
         best = min([loss, *(saves.best for saves in trainer.callbacks if isinstance(saves, SaveCheckpoints))])  # type: ignore[attr-defined]
-        line = f"validation at step {trainer.global_step}  {_terms(values, 'val')}  best loss so far {best:.4f}"
+        line = f"validation at step {trainer.global_step}  {_validation_terms(values)}  best loss so far {best:.4f}"
         print(line, flush=True) if self._bar is None else self._bar.console.print(line)
 
     def _stop(self) -> None:

@@ -12,6 +12,7 @@ from codec.metrics.published import FEW, Published, published
 from codec.report.points import SHORT, CurvePoint, measured_point, of_one_network, refused, same_pictures_of, setting_label
 from codec.report.runs_of import Run
 from codec.report.sources import SHIPPED, Measured, Sources, is_learned, shipped_bundles
+from codec.runs.validations import Validated, validated
 from codec.types import printable
 
 LESS_IS_BETTER = ("lpips", "fid", "kid")
@@ -215,17 +216,25 @@ def _half_finished(run: Run, dataset: str, names: Sequence[str]) -> Entry:
 
     names: of the runs of the set; one that has not begun is of the name that most of them have.
     """
-    state, setting = run.state, run.setting
+    state, several = run.state, any(key.startswith("levels.") for key in run.values)
+    setting = {"level": "several"} if several else run.setting
     of = f" of {state.steps}" if state.steps else ""
     told = f"failed: {state.why}" if state.status == "failed" else f"{state.status} at step {state.step}{of}"
     label, points = setting_label(setting), []
-    rates, quality = ([value for value in run.log.get(name, []) if value is not None] for name in ("val/bpp", "val/psnr"))
-    if set_of(run, "data.val") == dataset and rates and quality:
-        values = {"bpp": rates[-1], "psnr": quality[-1]}
-        points = [CurvePoint(label, values, (), setting, run, f"{told}; estimated rate of its last validation")]
+    if set_of(run, "data.val") == dataset:
+        for level, bpp, psnr in _last_validation(run):
+            here = run.setting if level is None else {"level": level}
+            values, words = {"bpp": bpp, "psnr": psnr}, f"{told}; estimated rate of its last validation"
+            points.append(CurvePoint(setting_label(here), values, (), here, run, words))
     begun = bool(run.values)
     name = run.name if begun or not names else max(names, key=names.count)
     return Entry(name, setting, points, run, "", f"{label if begun else printable(run.folder.path.name)}: {told}")
+
+
+def _last_validation(run: Run) -> tuple[Validated, ...]:
+    rows = zip(*run.log.values(), strict=True)
+    found = [points for row in rows if (points := validated(dict(zip(run.log, row, strict=True))))]
+    return found[-1] if found else ()
 
 
 def _classical(measured: Sequence[Measured], dataset: str, same: Mapping[str, SamePictures]) -> list[Curve]:

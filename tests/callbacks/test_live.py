@@ -9,8 +9,11 @@ from tiny_training import VAL_EVERY, fit
 
 from codec.callbacks import live
 from codec.callbacks.live import DrawLive
+from codec.callbacks.progress import ShowProgress
+from codec.losses.levels import Ladder
 from codec.runs.folder import RunFolder
 from codec.runs.tracking import MetricsCsv
+from codec.runs.validations import Validated
 from codec.types import UserError
 from data.folders import list_images
 
@@ -54,4 +57,17 @@ def test_published_curves_of_the_set_are_there(tmp_path, drawn, monkeypatch):
 
 
 def test_one_validation_of_no_rate_is_drawn_too():
-    assert Image.open(BytesIO(live._drawn({4: (0.0, 5.0)}, "a $set", {}))).size == (720, 500)
+    assert Image.open(BytesIO(live._drawn({4: [Validated(None, 0.0, 5.0)]}, "a $set", {}))).size == (720, 500)
+
+
+def test_of_several_rates_each_validation_is_a_curve_of_its_own_levels(tmp_path, drawn, capsys):
+    run = RunFolder(tmp_path)
+    extra = [DrawLive(), ShowProgress()]
+    module = fit(run, VAL_EVERY, loggers=[MetricsCsv(run.metrics_file)], extra=extra, levels=Ladder(6, 0.002, 0.05))
+    values, (points, *_) = module.trainer.callback_metrics, drawn[-1]
+    assert points[VAL_EVERY] == tuple(
+        (level, float(values[f"val/bpp_level_{level}"]), float(values[f"val/psnr_level_{level}"])) for level in (0, 1, 2, 4, 5)
+    )
+    low, high = points[VAL_EVERY][0], points[VAL_EVERY][-1]
+    assert f"{low.bpp:.3f} to {high.bpp:.3f} bpp  {low.psnr:.2f} to {high.psnr:.2f} dB" in capsys.readouterr().out
+    np.testing.assert_allclose(live._points_of(run, VAL_EVERY)[VAL_EVERY], points[VAL_EVERY], rtol=1e-5)

@@ -86,6 +86,23 @@ def test_a_run_that_is_not_finished_is_an_estimate_where_it_validates_on_the_set
     assert curve.points[0].values == {"bpp": 0.25, "psnr": 27.5} and "stopped at step 100 of 100" in curve.points[0].told
 
 
+def test_a_run_of_several_rates_that_is_not_finished_is_a_curve_of_its_levels(tmp_path):
+    """Means over levels lie on no curve; beside runs of one rate it is a curve alone."""
+    write_run(tmp_path / "one", "plain", 0.0067, made_up("plain hyperprior", 0.0067))
+    run = write_run(tmp_path / "several", "plain", 0.0067, None, "stopped")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["levels"] = {"count": 3, "lowest": 0.001, "highest": 0.1}
+    config["data"]["val"] = config["test"]
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    columns = [f"val/{name}{level}" for level in ("", "_level_0", "_level_2") for name in ("bpp", "psnr")]
+    (run / "metrics.csv").write_text(f"step,{','.join(columns)}\n100,0.5,29,0.2,26,0.8,32\n110,,,,,,\n")
+    (curve,) = (curve for curve in curves(tmp_path).values() if "levels=several" in curve.name)
+    assert [(point.setting, point.values) for point in curve.points] == [
+        ({"level": 0}, {"bpp": 0.2, "psnr": 26.0}), ({"level": 2}, {"bpp": 0.8, "psnr": 32.0}),
+    ]  # fmt: skip
+    assert curve.missing == ["level several: stopped at step 100 of 100"]
+
+
 def test_a_run_that_was_stopped_after_it_was_measured_is_one_point(tmp_path):
     run = write_run(tmp_path / "run", "plain", 0.0067, made_up("plain hyperprior", 0.0067), "stopped")
     config = yaml.safe_load((run / "config.yaml").read_text())
