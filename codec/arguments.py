@@ -17,13 +17,17 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _bytes(text: str) -> int:
+def _bytes(text: str, *words: str) -> int:
     from codec.types import UserError, read_size
 
     try:
-        return read_size(text)
+        return read_size(text, *words)
     except UserError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _file_bytes(text: str) -> int:
+    return _bytes(text, "the size of a file", "20K, or of whole bytes, such as 20000")
 
 
 def _regions(text: str) -> list[int]:
@@ -62,7 +66,7 @@ def of_compress(parser: argparse.ArgumentParser) -> None:
     rate.add_argument("--quality", type=float, metavar="0..100", help="the rate, of a codec that has several (default: 50)")
     rate.add_argument("--bpp", type=float, help="the largest files of at most so many bits per pixel of their pictures")
     rate.add_argument(
-        "--max-bytes", type=_bytes, metavar="SIZE", help="the largest files of at most so many bytes, such as 20K"
+        "--max-bytes", type=_file_bytes, metavar="SIZE", help="the largest files of at most so many bytes, such as 20K"
     )
     rate.add_argument(
         "--psnr", type=float, metavar="DB",

@@ -35,6 +35,7 @@ from data.quality_maps import painted_map, without_ones
 
 Picture = Image.Image | np.ndarray | Tensor
 EXPECTED = "expected a PIL image, a uint8 array [H, W, 3] or a uint8 tensor [3, H, W]"
+EXPECTED_MAP = "expected bool or uint8 [H, W], or a grey picture"
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class PictureCodec:
         max_bytes: int | None = None,
         psnr: float | None = None,
         roi: Picture | None = None,
-        roi_offset: float = OFFSET,
+        roi_offset: float | None = None,
     ) -> bytes:
         """The content of the picture's .lic file.
 
@@ -88,16 +89,17 @@ class PictureCodec:
         Of a codec with several rates, one of these, if not its middle rate: quality, from 0 to 100; bpp or max_bytes, which the
             whole file has at most; psnr in dB, which the decoded picture has at least.
         roi: also of such a codec, where in the picture it shall be better: bool or uint8 [H, W], or a PIL image that is grey,
-            of any mode (turned as its EXIF says). White, which is 255, or True gets roi_offset more of quality, black nothing;
-            numbers that are 0 and 1 alone are refused. A small map of it is in the file; where it changes nothing, a
-            warning says why.
+            of any mode (turned as its EXIF says). White, which is 255, or True gets roi_offset more of quality (25 where none
+            is given), black nothing; numbers that are 0 and 1 alone are refused. A small map of it is in the file; where it
+            changes nothing, a warning says why.
         Raises UserError for what is no such picture, or too large, and for what no rate of the codec meets.
         """
-        if roi is None and roi_offset != OFFSET:
+        if roi is None and roi_offset is not None:
             raise UserError(f"roi_offset={shown(roi_offset)} without roi; expected a map to use it with; give roi, too")
         image, wanted = as_image(picture), Wanted(quality, bpp, max_bytes, psnr)
         size = image.size(1), image.size(2)
-        offsets = None if roi is None else level_offsets(self.bundle, as_quality_map(roi), roi_offset, size)
+        more = OFFSET if roi_offset is None else roi_offset
+        offsets = None if roi is None else level_offsets(self.bundle, as_quality_map(roi), more, size)
         file = encode_wanted(self.bundle, image, _as_grid(grid), wanted, offsets).file
         if offsets is not None and read_container(file).level_map is None:
             warnings.warn(told_offsets(offsets), stacklevel=2)
@@ -173,6 +175,13 @@ def _pixels_of(image: Image.Image, name: str, read: Callable[[Image.Image], Tens
         raise UserError(f"{name} cannot be read: {reason}; expected a whole one, and open; open it again") from None
 
 
+def _check_dense(tensor: Tensor, name: str) -> None:
+    """Raise UserError for a tensor of another layout, or without values."""
+    if tensor.layout != torch.strided or tensor.is_meta:
+        kind = "without values" if tensor.is_meta else str(tensor.layout).removeprefix("torch.")
+        raise UserError(f"a tensor {kind} for {name}; expected a dense one with values; convert it")
+
+
 def as_image(picture: Picture) -> Tensor:
     """The picture as uint8 [3, H, W]; UserError for what is none."""
     if isinstance(picture, Image.Image):
@@ -183,6 +192,7 @@ def as_image(picture: Picture) -> Tensor:
         # torch warns of arrays that nobody may write to, as Pillow's are.
         pixels = torch.from_numpy(np.require(picture, requirements=["C", "W"])).permute(2, 0, 1)
     elif isinstance(picture, Tensor):
+        _check_dense(picture, "a picture")
         if picture.dtype != torch.uint8 or picture.ndim != 3 or picture.size(0) != 3:
             dtype = str(picture.dtype).removeprefix("torch.")
             raise UserError(f"a tensor {dtype} {list(picture.shape)} for a picture; {EXPECTED}; convert it")
@@ -199,17 +209,20 @@ def as_quality_map(roi: Picture) -> Tensor:
     """The map as uint8 [H, W]; UserError for what is none."""
     if isinstance(roi, Image.Image):
         return _pixels_of(roi, "the map", painted_map)
-    found = np.asarray(roi.cpu() if isinstance(roi, Tensor) else roi)
+    if isinstance(roi, Tensor):
+        _check_dense(roi, "roi")
+    try:
+        found = np.asarray(roi.detach().cpu() if isinstance(roi, Tensor) else roi)
+    except (TypeError, ValueError):  # of numbers that NumPy does not have, or lists of several lengths
+        kind = str(roi.dtype).removeprefix("torch.") if isinstance(roi, Tensor) else "no array"
+        raise UserError(f"{type(roi).__name__}, {kind}, for roi; {EXPECTED_MAP}; convert it") from None
     if found.dtype == np.uint8 and found.ndim == 2:
         try:
             return without_ones(torch.from_numpy(found.copy()))
         except UserError as error:
             raise UserError(f"the map {error}") from None
     if found.dtype != np.bool_ or found.ndim != 2:
-        raise UserError(
-            f"{type(roi).__name__}, {found.dtype} {list(found.shape)}, for roi; expected bool or uint8 [H, W], or a grey "
-            "picture; convert it"
-        )
+        raise UserError(f"{type(roi).__name__}, {found.dtype} {list(found.shape)}, for roi; {EXPECTED_MAP}; convert it")
     return torch.from_numpy(found.astype(np.uint8) * 255)
 
 

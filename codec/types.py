@@ -58,13 +58,17 @@ def shown(value: object, length: int = 60) -> str:
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
-def read_size(text: str | int) -> int:
-    """The bytes that a text such as 3G names, by powers of 1024, or a number. Raises UserError for any other."""
+def read_size(text: str | int, of: str = "an amount of memory", such_as: str = "3G or 800M") -> int:
+    """The bytes that a text such as 3G names, by powers of 1024, or a whole number.
+
+    of, such_as: for messages, what has that size, and examples. Raises UserError for any other text, and for zero.
+    """
     found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?) ?([KMGT]?)(?:i?B)?", str(text).strip(), re.IGNORECASE | re.ASCII)
-    size = int(float(found[1]) * UNITS[found[2].upper()]) if found else 0
-    if not size:
-        raise UserError(f"{str(text)[:20]!r} for an amount of memory; expected a number and a unit, such as 3G or 800M")
-    return size
+    number, unit = (found[1], found[2].upper()) if found else ("0", "")
+    size = float(number) * UNITS[unit]
+    if size < 1 or (not unit and "." in number):
+        raise UserError(f"{str(text)[:20]!r} for {of}; expected a number and a unit, such as {such_as}; give one")
+    return int(size)
 
 
 class Batch(NamedTuple):

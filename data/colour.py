@@ -38,6 +38,14 @@ def in_srgb(image: Image.Image) -> Image.Image:
     return colours if alpha is None else Image.composite(colours, Image.new("RGB", colours.size, "white"), alpha)
 
 
+def is_opaque(image: Image.Image) -> bool:
+    """Whether no pixel of an opened picture lets anything through, whatever its file could hold; errors as in_srgb."""
+    if not image.has_transparency_data:
+        return True
+    _, alpha = _eight_bits(image)
+    return alpha is None or alpha.getextrema() == (255, 255)
+
+
 def said_of_profile(image: Image.Image) -> str | None:
     """What in_srgb does about the profile of an opened picture, whose pixels are not read; None for nothing."""
     return _fitting(image, image.mode).said

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from codec.types import UserError
+from data.colour import is_opaque
 from data.images import as_tensor, eight_bit_rgb, look_at
 from data.regions import map_path, read_map
 
@@ -36,8 +37,10 @@ def read_quality_map(path: Path, regions: Sequence[int] | None = None) -> Tensor
     """The map in a file, uint8 [H, W]: white for all that is to be better.
 
     regions: of a map as `codec masks` writes it, the ids of those that are white; None: it is a picture, painted grey.
-    Raises UserError for a file that is no such map, and for a region that it does not have.
+    Raises UserError for a file that is missing or no such map, and for a region that it does not have.
     """
+    if not path.exists():
+        raise UserError(f"no map of quality at {path}; expected one of the picture, as --roi says; check the path")
     if regions is None:
         return look_at(path, painted_map)
     ids = read_map(path)
@@ -53,9 +56,12 @@ def read_quality_map(path: Path, regions: Sequence[int] | None = None) -> Tensor
 def painted_map(image: Image.Image) -> Tensor:
     """The map that a picture is, uint8 [H, W], upright, whatever its mode: white for all that is to be better.
 
-    Raises UserError, in the words that follow "the map", for one with colours or transparent pixels, and as without_ones.
+    Raises UserError, in the words that follow "the map", for one with colours, transparent pixels or none at all, and as
+    without_ones.
     """
-    if image.has_transparency_data:
+    if not image.width * image.height:
+        raise UserError(f"is of {image.width}x{image.height} pixels; expected the picture's size; give a map of the picture")
+    if not is_opaque(image):
         raise UserError("has transparent pixels; expected a map painted from black to white, without any; flatten it")
     pixels = as_tensor(eight_bit_rgb(image))
     if int((pixels.amax(0) - pixels.amin(0)).max()) > GREY:

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -41,7 +42,8 @@ def test_the_shipped_codec_needs_no_path():
 @pytest.mark.parametrize(
     "given",
     ["a.png", 3, None, np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), torch.rand(3, 4, 4),
-     torch.zeros(1, 3, 4, 4, dtype=torch.uint8), torch.zeros(3, 0, 4, dtype=torch.uint8)],
+     torch.zeros(1, 3, 4, 4, dtype=torch.uint8), torch.zeros(3, 0, 4, dtype=torch.uint8),
+     torch.zeros(3, 4, 4, dtype=torch.uint8).to_sparse(), torch.zeros(3, 4, 4, dtype=torch.uint8, device="meta")],
 )  # fmt: skip
 def test_what_is_no_picture_is_refused(live_bundles, given):
     c = codec.load(live_bundles["factorized"])
@@ -118,8 +120,28 @@ def test_a_picture_whose_file_cannot_be_read_any_more_is_refused(levelled, broke
 
 
 def test_an_offset_is_that_of_a_map(levelled):
-    with pytest.raises(UserError, match="roi_offset=3 without roi"):
-        levelled.compress(picture(70, 90), roi_offset=3)
+    for offset in (3, np.array([30.0, 40.0])):
+        with pytest.raises(UserError, match="roi_offset=.* without roi"):
+            levelled.compress(picture(70, 90), roi_offset=offset)
+    half = torch.arange(90).expand(70, 90) < 40
+    assert levelled.compress(picture(70, 90), roi=half, roi_offset=Fraction(60)) == levelled.compress(
+        picture(70, 90), roi=half, roi_offset=60
+    )
+    with pytest.raises(UserError, match="an offset of quality of True; expected"):
+        levelled.compress(picture(70, 90), roi=half, roi_offset=True)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [[[1, 2], [3]], torch.zeros(70, 90, dtype=torch.bfloat16), torch.zeros(70, 90, requires_grad=True), "map.png",
+     torch.zeros(70, 90, dtype=torch.uint8).to_sparse(), torch.zeros(70, 90, dtype=torch.bool, device="meta"),
+     Image.new("L", (0, 5)), np.zeros((70, 90, 3), np.uint8)],
+    ids=["list", "bfloat16", "gradient", "text", "sparse", "meta", "empty", "colours"],
+)  # fmt: skip
+def test_what_is_no_map_is_refused(levelled, given):
+    with pytest.raises(UserError, match="expected") as raised:
+        levelled.compress(picture(70, 90), roi=given)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("given", ["text", None, b"", b"no file"])

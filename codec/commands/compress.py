@@ -14,7 +14,7 @@ from codec.files.coding import as_png, decode_batch, reconstruct_batch
 from codec.files.container import SUFFIX, read_container, read_file
 from codec.files.devices import chosen_device, on_device
 from codec.files.jobs import Job, Outcome, Work, check_free, missing, tell
-from codec.files.level_map import OFFSET, check_offset, level_offsets
+from codec.files.level_map import OFFSET, checked_offset, level_offsets
 from codec.files.loaded import Bundle
 from codec.files.memory import allowed_memory, memory_for_networks
 from codec.files.processes import run_on_cores
@@ -132,8 +132,8 @@ def compress(arguments: argparse.Namespace) -> int:
     wanted = Wanted(arguments.quality, arguments.bpp, arguments.max_bytes, arguments.psnr).checked(bundle)
     offset = OFFSET if arguments.roi_offset is None else arguments.roi_offset
     if better is not None:
-        check_offset(bundle, offset)
-    kept = Kept(bundle, grid, wanted, with_maps=better is not None)
+        offset = checked_offset(bundle, offset)
+    kept = Kept(bundle, grid, wanted, None if better is None else offset)
     left = missing(jobs, arguments.resume, kept.fault_of)
     work_of = partial(_compression, grid=grid, wanted=wanted, better=better, offset=offset)
     outcomes = run_on_cores(left, work_of, bundle, arguments.batch, cores, keeping=wanted.compares)

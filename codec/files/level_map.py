@@ -5,6 +5,7 @@ The one map that travels with a picture, as in JPEG AI: those of SegPIC's region
 H W height and width of the picture, h w height and width of the latent y; a place is one position of it.
 """
 
+import math
 import zlib
 
 import torch
@@ -20,18 +21,20 @@ BAND = 64  # rows of places that are averaged together: in floats a map is four 
 WBITS = -15  # DEFLATE without anything around it
 
 
-def check_offset(bundle: Bundle, offset: float) -> None:
-    """Raise UserError for a codec of one rate, for an offset of quality that is none, and for one that makes no level."""
+def checked_offset(bundle: Bundle, offset: float) -> float:
+    """The same as a plain number; UserError for a codec of one rate, an offset that is none, and one that makes no level."""
     if bundle.model.levels is None:
         raise UserError("a map of quality for a codec of one rate; expected one with levels; give another codec, or no map")
-    if not 0 < as_float(offset) <= MOST:  # false for NaN too
+    number = math.nan if isinstance(offset, bool) else as_float(offset)
+    if not 0 < number <= MOST:  # false for NaN too
         raise UserError(f"an offset of quality of {shown(offset)}; expected a number above 0, up to {MOST}; give another")
     count = bundle.model.levels.count
-    if not _levels_more(torch.ones(()), offset, count):
+    if not most_levels_more(number, count):
         raise UserError(
-            f"an offset of quality of {offset:g}, less than half the step between two of {count} levels; expected more than "
+            f"an offset of quality of {number:g}, less than half the step between two of {count} levels; expected more than "
             f"{MOST / 2 / (count - 1):.3g}; give a larger one"
         )
+    return number
 
 
 def _levels_more(greys: Tensor, offset: float, count: int) -> Tensor:
@@ -39,14 +42,19 @@ def _levels_more(greys: Tensor, offset: float, count: int) -> Tensor:
     return torch.round(greys * offset / MOST * (count - 1)).long()
 
 
+def most_levels_more(offset: float, count: int) -> int:
+    """How many of `count` levels more white has, where it gets an offset of quality."""
+    return int(_levels_more(torch.ones(()), offset, count))
+
+
 def level_offsets(bundle: Bundle, quality_map: Tensor, offset: float, size: tuple[int, int]) -> Tensor:
     """How many levels above the file's each place has that a quality map asks for, int64 [h, w].
 
     quality_map: uint8 [H, W]; white gets `offset` more, of a quality from 0 to 100, black nothing, and a place what its square
     has on average. size: (H, W) of the picture.
-    Raises UserError as check_offset does, and for a map of another size than the picture's.
+    Raises UserError as checked_offset does, and for a map of another size than the picture's.
     """
-    check_offset(bundle, offset)
+    offset = checked_offset(bundle, offset)
     model, levels = bundle.model, bundle.model.levels
     assert levels is not None
     (height, width), (rows, columns) = size, quality_map.shape

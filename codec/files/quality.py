@@ -5,7 +5,7 @@ B pictures of one size, coded together.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,7 +37,8 @@ class Wanted(NamedTuple):
     psnr: float | None = None
 
     def checked(self, bundle: Bundle) -> "Wanted":
-        """The same; UserError for more than one wish, for one that nothing meets, and for any of a codec of one rate."""
+        """The same as plain numbers; UserError for more than one wish, one that nothing meets, any of a codec of one rate."""
+        wishes: dict[str, Any] = {}
         given = {name: value for name, value in self._asdict().items() if value is not None}
         if len(given) > 1:
             raise UserError(f"{' and '.join(given)} given; expected one of them; leave the others out")
@@ -47,11 +48,12 @@ class Wanted(NamedTuple):
                     f"{name}={shown(value)} of a codec that has one rate; expected one with levels; give another codec, or no "
                     f"{name}"
                 )
-            number = as_float(value)
+            number = math.nan if isinstance(value, bool) else as_float(value)
             if not (0 <= number <= HIGHEST if name == "quality" else 0 < number < math.inf):  # false for NaN too
                 expected = f"a number from 0 to {HIGHEST}" if name == "quality" else "a number above 0, and finite"
                 raise UserError(f"{name}={shown(value)}; expected {expected}; give another")
-        return self
+            wishes[name] = math.floor(min(number, MAX_BYTES)) if name == "max_bytes" else number
+        return self._replace(**wishes)
 
     def most_bytes(self, pixels: int) -> int | None:
         """Of the file of a picture with so many pixels; None where nothing is said of its size."""
@@ -98,7 +100,7 @@ def begin_wanted(
     wanted: of each picture. Where that hangs on the outcome it is found by bisection, after one analysis for all levels, with
     the offsets held. Raises UserError for a wish that no level meets, of those that are tried, too.
     """
-    wanted.checked(bundle)
+    wanted = wanted.checked(bundle)
     if wanted in (NOTHING, Wanted(wanted.quality)):
         return begin_encoding(bundle, images, grid, level_of(bundle, wanted.quality), offsets)
     if wanted.compares:

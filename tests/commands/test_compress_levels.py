@@ -1,6 +1,7 @@
 """`codec compress` at a quality, a size or a PSNR, and what `codec eval` makes of a codec with several rates."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -65,7 +66,10 @@ def test_nothing_goes_on_from_the_files_of_another_wish(there, roi, tmp_path, ca
     size = max(map(len, coded(tmp_path / "out")))
     for folder, words, fault in [
         ("out", ["--quality", "75"], "0.lic is there already, at level 1, and 3 is asked for now"),
-        ("out", [], "at level 1, and 2 is asked for now"), ("map", ["--quality", "75", *with_map], "at level 2, and 3 is"),
+        ("out", [], "at level 1, and 2 is asked for now"),
+        ("map", ["--quality", "75", *with_map], "at level 2 to 3, and 3 to 4 is"),
+        ("map", ["--quality", "0", *with_map], "at level 2 to 3, and 0 to 1 is"),
+        ("out", ["--quality", "50", *with_map, "--roi-offset", "50"], "at level 1 to 1, and 2 to 4 is"),
         ("map", [], "with a map of levels, and none is asked for now"),
         ("out", ["--max-bytes", str(size - 1)], f"with {size} bytes, and at most {size - 1} are asked for now"),
     ]:  # fmt: skip
@@ -80,6 +84,23 @@ def test_nothing_goes_on_from_the_files_of_another_wish(there, roi, tmp_path, ca
     ]:  # fmt: skip
         assert compress(there, tmp_path / folder, *words, "--resume") == 0
         assert f"0 of 0 files in {tmp_path / folder} beside 2 found there{left}, " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("odd", ["folder", "pipe", "link"])
+def test_what_lies_at_a_files_place_and_is_none_is_no_file(there, odd, tmp_path, capsys):
+    target = tmp_path / "out" / "0.lic"
+    target.parent.mkdir()
+    {"folder": target.mkdir, "pipe": lambda: os.mkfifo(target), "link": lambda: target.symlink_to("nowhere")}[odd]()
+    assert compress(there, tmp_path / "out", "--resume") == 2
+    said = capsys.readouterr().err
+    assert "0.lic is there already, and no file" in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("size", ["0", "1.5", "20 pounds"])
+def test_a_size_that_is_none_is_told_as_one_of_files(there, size, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        compress(there, tmp_path / "out", "--max-bytes", size)
+    assert f"'{size}' for the size of a file; expected a number and a unit, such as 20K" in capsys.readouterr().err
 
 
 def test_eval_of_one_bundle_is_a_curve(there, tmp_path, capsys):
@@ -142,7 +163,7 @@ def test_each_picture_of_a_folder_has_its_map(there, roi, tmp_path, capsys):
     )
     (roi / "1.png").rename(roi / "2.png")
     assert compress(there, tmp_path / "less", "--roi", str(roi)) == 1
-    assert "no file at" in capsys.readouterr().err and len(coded(tmp_path / "less")) == 1
+    assert "no map of quality at" in capsys.readouterr().err and len(coded(tmp_path / "less")) == 1
     (roi / "2.png").rename(roi / "1.png")
 
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from codec.types import UserError
-from data.quality_maps import quality_maps, read_quality_map
+from data.quality_maps import painted_map, quality_maps, read_quality_map
 from data.regions import write_map
 
 PAINTED = np.linspace(0, 255, 40 * 30).reshape(30, 40).astype(np.uint8)
@@ -24,6 +24,17 @@ def test_a_painted_map_is_its_greys(tmp_path, mode, suffix):
     np.testing.assert_allclose(read.int(), np.asarray(painted.convert("L")).astype(int), atol=3 if suffix == "jpg" else 0)
 
 
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_a_map_that_could_be_transparent_and_is_not_is_one(tmp_path, mode):
+    Image.fromarray(PAINTED).convert(mode).save(tmp_path / "map.png")
+    assert np.array_equal(read_quality_map(tmp_path / "map.png"), PAINTED)
+
+
+def test_a_map_without_pixels_is_refused():
+    with pytest.raises(UserError, match="is of 0x5 pixels; expected the picture's size"):
+        painted_map(Image.new("RGB", (0, 5)))
+
+
 def test_what_is_no_painted_map_is_one_line(tmp_path):
     Image.new("RGB", (4, 4), "red").save(tmp_path / "red.png")
     Image.new("LA", (4, 4)).save(tmp_path / "clear.png")
@@ -34,7 +45,7 @@ def test_what_is_no_painted_map_is_one_line(tmp_path):
         "red": "has colours",
         "clear": "has transparent pixels",
         "broken": "is no picture",
-        "missing": "no file",
+        "missing": "no map of quality at",
     }
     for name, words in said.items():
         with pytest.raises(UserError, match=rf"^[^\n]*{name}.png[^\n]*$") as raised:
@@ -60,7 +71,7 @@ def test_a_folder_has_a_map_for_each_picture(tmp_path):
     (tmp_path / "one.jpg").touch()
     read = quality_maps(tmp_path / "pictures", tmp_path / "maps", None)
     assert np.array_equal(read(tmp_path / "pictures" / "a" / "b.jpg"), PAINTED)
-    with pytest.raises(UserError, match="no file at .*c.png"):
+    with pytest.raises(UserError, match="no map of quality at .*c.png"):
         read(tmp_path / "pictures" / "a" / "c.jpg")
     alone = quality_maps(tmp_path / "one.jpg", tmp_path / "maps" / "a" / "b.png", [7])
     assert np.array_equal(alone(tmp_path / "one.jpg") == 255, PAINTED == 7)

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from fractions import Fraction
 from types import SimpleNamespace
 
 import pytest
@@ -148,6 +149,8 @@ def test_in_python(bundle, files):
         (Wanted(max_bytes=-3), "above 0"), (Wanted(3, 4), "quality and bpp given"),
         (Wanted(psnr=5000), "expected at least 5000"), (Wanted(psnr=10**400), "psnr=inf; expected"),
         (Wanted(bpp=10**5000), "bpp=inf; expected"), (Wanted("90"), "quality='90'; expected"),
+        (Wanted(quality=True), "quality=True; expected"), (Wanted(max_bytes=True), "max_bytes=True; expected"),
+        (Wanted(psnr=Fraction(90)), "expected at least 90"),
         (Wanted(bpp="a\nb"), r"bpp='a\\nb'; expected"), (Wanted(max_bytes=-(10**5000)), "max_bytes=-inf; expected"),
     ],
 )  # fmt: skip
