@@ -15,8 +15,8 @@ from codec.config.build import build_loggers, build_training, log_finished, log_
 from codec.config.command_line import Words
 from codec.config.compose import composed, plain
 from codec.config.identity import identity, run_path
-from codec.config.measurement import load_asked, load_test_set
-from codec.report.of_run import finish_run, is_measured, show_run
+from codec.config.measurement import is_measured_as_asked, load_asked, load_test_set
+from codec.report.of_run import finish_run, show_run
 from codec.report.to_loggers import measured_on
 from codec.runs.claim import noting_failure
 from codec.runs.folder import RunFolder
@@ -70,7 +70,7 @@ def _train(cfg: DictConfig, config: Mapping[str, Any], who: Identity, folder: Ru
     check_tasks(cfg.trainer.devices, cfg.trainer.num_nodes)
     test_set = load_test_set(cfg.test)
     told = folder.check(who)
-    if folder.finished and is_measured(folder, test_set.name, cfg.test.baselines):
+    if folder.finished and is_measured_as_asked(folder, cfg, test_set):
         if is_first_rank():
             print(told or f"{folder.path} is finished: nothing to train")
             log_finished(cfg, folder, config, test_set.name, lambda: measured_on(folder, test_set, cfg.steps))

@@ -8,6 +8,8 @@ from codec.config.command_line import readable
 from codec.config.compose import composed, configurations, options_of, plain
 from codec.config.nodes import instantiate
 from codec.evaluation.measure import Measurement, load_measurement
+from codec.report.of_run import is_measured
+from codec.runs.folder import RunFolder
 from codec.types import UserError
 from data.testsets import TestSet
 
@@ -36,6 +38,12 @@ def find_test_set(name: str, pictures: Path | None) -> TestSet:
                 f"the pictures of {name}, a set of your own; expected to be told where they lie; say --pictures FOLDER"
             )
         return load_test_set(composed("eval", ["test=folder", readable("eval", f"test.name={name}"), *words])[0].test)
+
+
+def is_measured_as_asked(folder: RunFolder, cfg: DictConfig, test_set: TestSet) -> bool:
+    """Whether a finished run has all of the results that cfg, a training's, asks for on its set."""
+    levels = None if cfg.levels is None else min(cfg.test.levels, cfg.levels.count)
+    return is_measured(folder, test_set, cfg.test.baselines, cfg.test.measures, levels)
 
 
 def load_asked(cfg: DictConfig, test_set: TestSet) -> Measurement:

@@ -90,29 +90,29 @@ def is_needed(point: Point) -> bool:
     folder = RunFolder(point.folder)
     if not folder.finished:
         return not is_left_alone(point)
-    from codec.report.of_run import is_measured  # seconds, which a sweep that begins does not need
+    from codec.config.measurement import is_measured_as_asked  # seconds, which a sweep that begins does not need
 
     logged = set(cfg.logger) <= set(folder.facts().get("logged_to", []))
-    return not (logged and is_measured(folder, _dataset(point.words), cfg.test.baselines))
+    return not (logged and is_measured_as_asked(folder, cfg, _test_set(point.words)))
 
 
-def _dataset(words: tuple[str, ...]) -> str:
+def _test_set(words: tuple[str, ...]) -> "TestSet":
     from codec.config.measurement import load_test_set
 
-    return load_test_set(_composed(words)[0].test).name
+    return load_test_set(_composed(words)[0].test)
 
 
 def check_test_sets(points: Sequence[Point]) -> None:
     """Raise UserError for a test set that is not there, before any point is trained."""
     for words in {repr(configuration_of(point).test): point.words for point in points}.values():
-        _dataset(words)
+        _test_set(words)
 
 
 def _set_called(name: str, words: tuple[str, ...]) -> "TestSet":
     """The set of that name: the one that `words` ask for, or another that runs were measured on before."""
-    from codec.config.measurement import find_test_set, load_test_set
+    from codec.config.measurement import find_test_set
 
-    asked = load_test_set(_composed(words)[0].test)
+    asked = _test_set(words)
     return asked if asked.name == name else find_test_set(name, None)
 
 
@@ -124,11 +124,11 @@ def draw_plot(sweep: SweepFolder, words: tuple[str, ...]) -> None:
     finished = [folder for listed in sweep.points() if (folder := RunFolder(listed.folder)).finished]
     if not finished:
         return
-    from codec.report.of_run import is_measured
+    from codec.report.of_run import has_results
     from codec.report.of_sweep import plot_sweep, report_sweep
 
-    dataset, baselines = _dataset(words), list(_composed(words)[0].test.baselines)
-    if measured := [folder for folder in finished if is_measured(folder, dataset, baselines)]:
+    dataset, baselines = _test_set(words).name, list(_composed(words)[0].test.baselines)
+    if measured := [folder for folder in finished if has_results(folder, dataset, baselines)]:
         plot_sweep(measured, dataset, baselines, sweep.plot)
         report_sweep(sweep.path, lambda name: _set_called(name, words))
 

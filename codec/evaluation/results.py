@@ -138,6 +138,11 @@ class Results:
         """The point that stands for all where there is room for one: the only one, or the middle."""
         return self.points[len(self.points) // 2]
 
+    def are_of(self, names: Iterable[str]) -> bool:
+        """Whether these are the pictures, by their names in the set, of each point."""
+        wanted = sorted(names)
+        return all(sorted(row.name for row in point.images) == wanted for point in self.points)
+
     def curve(self) -> list[tuple[float, float]]:
         """(mean file bpp, mean PSNR) of each point that has both, by rate; beside other codecs first over_same_pictures."""
         pairs = [(point.mean("file_bpp"), point.mean("psnr")) for point in self.points]

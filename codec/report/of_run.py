@@ -1,6 +1,6 @@
 """What a run shows when its training is done, and when it is asked for again."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -12,15 +12,30 @@ from codec.report.of_set import holding_results, measure_and_report
 from codec.report.plots import write_rate_plot
 from codec.report.tables import print_table
 from codec.runs.folder import RunFolder
+from data.testsets import TestSet
 
 
 def _files(folder: RunFolder, dataset: str, baselines: Sequence[str]) -> list[Path]:
     return [folder.results / f"{name}.json" for name in (dataset, *(f"{dataset}_{baseline}" for baseline in baselines))]
 
 
-def is_measured(folder: RunFolder, dataset: str, baselines: Sequence[str]) -> bool:
-    """Whether the folder has results of its codec and of the classical ones on that set."""
+def has_results(folder: RunFolder, dataset: str, baselines: Sequence[str]) -> bool:
+    """Whether the folder has results of its codec and of the classical ones on a set of that name."""
     return all(path.is_file() for path in _files(folder, dataset, baselines))
+
+
+def is_measured(
+    folder: RunFolder, test_set: TestSet, baselines: Sequence[str], measures: Collection[str], levels: int | None
+) -> bool:
+    """Whether the folder has all that is asked for of these very pictures.
+
+    measures: what is asked for beside rates, PSNR and MS-SSIM. levels: how many of the codec's, of one that has several rates.
+    """
+    if not has_results(folder, test_set.name, baselines):
+        return False
+    ours = Results.read(folder.results / f"{test_set.name}.json")
+    same = ours.are_of(picture.name for picture in test_set.pictures) and len(ours.points) == (levels or 1)
+    return same and set(measures) <= {*ours.measured_with, *ours.not_computed}
 
 
 def show_run(folder: RunFolder, dataset: str, baselines: Sequence[str]) -> None:

@@ -13,6 +13,8 @@ from codec.report.pictures import write_pictures
 from codec.report.plots import write_rd_plot
 from codec.report.tables import print_table
 from codec.runs.lock import RunLock
+from codec.types import UserError, shown
+from data.testsets import TestSet
 
 
 def holding_results(folder: Path, dataset: str) -> RunLock:
@@ -21,9 +23,21 @@ def holding_results(folder: Path, dataset: str) -> RunLock:
     return RunLock(folder, f".{dataset}.lock", f"filled with results on {dataset}")
 
 
+def _check_pictures(path: Path, test_set: TestSet) -> None:
+    if path.exists() and not Results.read(path).are_of(picture.name for picture in test_set.pictures):
+        raise UserError(
+            f"{path} is of other pictures than the {len(test_set.pictures)} that are now in the set {shown(test_set.name)}; "
+            "expected the same under one name; set test.name to another, or remove it"
+        )
+
+
 def measure_and_report(bundle: Path, asked: Measurement, results_folder: Path, report_folder: Path) -> Results:
-    """Measure a bundle and the classical codecs on a set; write results, plot and pictures, and print the table."""
+    """Measure a bundle and the classical codecs on a set; write results, plot and pictures, and print the table.
+
+    Raises UserError where results of a set of that name and other pictures lie there: they and their files would be lost.
+    """
     test_set, dataset = asked.test_set, asked.test_set.name
+    _check_pictures(results_folder / f"{dataset}.json", test_set)
     ours = evaluate(bundle, test_set, results_folder / dataset, asked.measures, asked.device, asked.max_memory, asked.levels)
     ours.write(results_folder / dataset)
     others = measure_baselines(asked.baselines, test_set, asked.programs)

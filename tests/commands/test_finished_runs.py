@@ -5,8 +5,10 @@ import shutil
 
 import pytest
 from conftest import TINY
+from PIL import Image
 
 from codec.cli import main
+from codec.evaluation.results import Results
 from codec.runs.lock import RunLock
 
 
@@ -50,6 +52,27 @@ def test_another_set_is_measured(run_folder, capsys, tmp_path):
     shutil.copy(os.path.join(data.data_dir, "chelsea.png"), tmp_path / "holiday")
     again(run_folder, capsys, "test=folder", f"test.root={tmp_path / 'holiday'}")
     assert (run_folder / "results" / "holiday.json").is_file() and (run_folder / "results" / "photographs.json").is_file()
+
+
+def test_more_measures_are_measured(run_folder, capsys):
+    results, words = run_folder / "results" / "photographs.json", ["test.measures=[lpips]", "perceptual.lpips.weights=random"]
+    assert "nothing to train" not in again(run_folder, capsys, *words)
+    assert Results.read(results).measured_with.keys() == {"lpips"}
+    assert "nothing to train" in again(run_folder, capsys, *words) and "nothing to train" in again(run_folder, capsys)
+
+
+def test_a_set_of_the_same_name_and_other_pictures_is_refused(run_folder, capsys, tmp_path):
+    for name in ("chelsea", "coffee"):
+        (tmp_path / name / "val").mkdir(parents=True)
+        Image.new("RGB", (64, 64), "red").save(tmp_path / name / "val" / f"{name}.png")
+    words = [["test=folder", f"test.root={tmp_path / name / 'val'}"] for name in ("chelsea", "coffee")]
+    again(run_folder, capsys, *words[0])
+    before = (run_folder / "results" / "val.json").read_bytes()
+    for command in (["train", *TINY], ["eval", f"run={run_folder}"]):
+        assert main([*command, "test.baselines=[]", *words[1]]) == 2
+        said = capsys.readouterr().err
+        assert "val.json is of other pictures than the 1 that are now in the set 'val'" in said and said.count("\n") == 1
+    assert (run_folder / "results" / "val.json").read_bytes() == before
 
 
 def test_a_result_that_was_deleted_is_measured_again(run_folder, capsys):
