@@ -1,15 +1,19 @@
 """The words of a command that Hydra composes: overrides, and the options that stand anywhere between them."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import OverrideParseException
 
+from codec.runs.identity import NAMES
 from codec.types import UserError
 
+NUMBER = re.compile(r"[-+]?[\d._]+([eE][-+]?\d+)?")
 SWEEP, SHOW, LIST = ("-m", "--multirun"), ("--cfg", "-c"), "--dry-run"
 MEANT = {"eval": "run"}  # the key of a word that stands alone
 
@@ -87,6 +91,9 @@ def _folder(name: str) -> Path:
     path = Path(name).expanduser().resolve()
     if not name or not path.is_dir():
         raise UserError(f"--config-dir {name}: no folder there; expected one with groups as in conf/; check the path")
+    for own in sorted(path.rglob("*.yaml")):
+        if files("conf").joinpath(*own.relative_to(path).parts).is_file():
+            raise UserError(f"{own} has the name of an option of conf/, which Hydra takes in its place; rename yours")
     return path
 
 
@@ -105,6 +112,8 @@ def readable(command: str, word: str) -> str:
         raise UserError(f"{word}; expected a folder of options of your own as --config-dir FOLDER; say that")
     if value.startswith("~/"):
         word = f"{key}={Path(value).expanduser()}"
+    elif key.lstrip("+") in NAMES and any(map(_reads_as_number, value.split(","))):
+        word = f"{key}={','.join(repr(part) if _reads_as_number(part) else part for part in value.split(','))}"
     try:
         parsed([word])
     except OverrideParseException:
@@ -120,6 +129,13 @@ def readable(command: str, word: str) -> str:
             raise UserError(f"{word} cannot be read ({error}); expected key=value; put quotes around the value") from None
         return quoted
     return word
+
+
+def _reads_as_number(text: str) -> bool:
+    """Whether Hydra makes a number of a text that looks like one; 007 and 1.10 are names that no number gives back."""
+    if not NUMBER.fullmatch(text):
+        return False
+    return isinstance(parsed([f"key={text}"])[0].value(), (int, float))
 
 
 def _check_single(override: Override) -> None:

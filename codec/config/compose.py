@@ -24,10 +24,9 @@ from omegaconf.errors import OmegaConfBaseException
 from codec.config.command_line import Words, parse_words, parsed
 from codec.config.keys import check_keys, check_moved
 from codec.config.resolvers import register
+from codec.runs.identity import NAMES
 from codec.types import UserError
 
-# What is a name or a path although YAML reads 2024 as a number.
-NAMES = ("experiment_name", "run_dir", "tag", "data.root", "test.name", "test.root")
 # Options that want a package, which the extra of their name installs.
 EXTRAS = {
     ("hydra/launcher", "slurm"): "hydra_plugins.hydra_submitit_launcher",
@@ -91,6 +90,8 @@ def composed(command: str, overrides: Sequence[str]) -> tuple[DictConfig, Mappin
     try:
         check_keys(command, given, plain(compose(command, chosen), resolve=False), groups)
         cfg = compose(command, list(overrides), return_hydra_config=True)
+    except yaml.YAMLError as error:  # of an option of the user's own
+        raise UserError(f"{' '.join(str(error).split())}; expected YAML; mend that file") from None
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(f"{' '.join(str(error).split())}; see the keys with: codec {command} --cfg job") from None
     choices = dict(cfg.hydra.runtime.choices)

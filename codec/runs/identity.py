@@ -30,6 +30,11 @@ NOT_IDENTITY = frozenset({
     # How the command is given.
     "hydra", "retry",
 })  # fmt: skip
+# What is a name or a path, and stays the text that was given, although YAML reads 2024 and 1.10 as numbers.
+NAMES = (
+    "experiment_name", "run_dir", "tag", "init_from", "run", "codec", "out", "data.root", "data.val.root", "data.regions.maps",
+    "test.name", "test.root", "logger.wandb.project", "logger.wandb.entity", "logger.wandb.group", "logger.wandb.name",
+)  # fmt: skip
 BY_CONTENT = ("init_from",)  # files that a run starts from: what is in them counts, not where they lie
 NUMBER = re.compile(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?")
 WORDS = ("true", "false", "null")
@@ -55,8 +60,13 @@ def content_of(bundle: Path) -> str:
         return f"bundle-{hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
 
 
-def canonical(value: Any) -> str:
-    """One text for one value: 0.03, 0.030 and "3e-2" are the same, and 1 and 1.0, True and "true", photos/ and ./photos."""
+def canonical(value: Any, key: str = "") -> str:
+    """One text for one value: 0.03, 0.030 and "3e-2" are the same, and 1 and 1.0, True and "true", photos/ and ./photos.
+
+    key: where the value stands; a text in NAMES is no number.
+    """
+    if isinstance(value, str) and key in NAMES:
+        return _path(value)
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -80,8 +90,10 @@ def _word(text: str) -> str:
     """A word for itself, a number or a word of YAML for its value, and a path without its detours, accents in one form."""
     if NUMBER.fullmatch(text) and math.isfinite(float(text)):  # YAML 1.1 takes 1e-4 for a word
         return _number(int(text) if text.lstrip("+-").isdecimal() else float(text))
-    if text.lower() in WORDS:
-        return text.lower()
+    return text.lower() if text.lower() in WORDS else _path(text)
+
+
+def _path(text: str) -> str:
     text = unicodedata.normalize("NFC", text)
     return posixpath.normpath(text) if "/" in text and "://" not in text else text
 
@@ -113,7 +125,7 @@ def _flat(node: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]
         if isinstance(value, Mapping):
             yield from _flat(value, f"{above}{key}.")
         else:
-            yield f"{above}{key}", canonical(value)
+            yield f"{above}{key}", canonical(value, f"{above}{key}")
 
 
 def identity_values(config: Mapping[str, Any], contents: Mapping[str, str]) -> dict[str, str]:

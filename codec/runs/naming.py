@@ -91,8 +91,8 @@ def _given(
             yield from _given(f"{key}.{name}" if key else name, here, here_raw, there, there_raw, resolve)
     elif asked is ABSENT and default is not ABSENT:
         yield key, None
-    elif default is ABSENT or canonical(asked) != canonical(default):
-        yield key, canonical(asked)
+    elif default is ABSENT or canonical(asked, key) != canonical(default, key):
+        yield key, canonical(asked, key)
 
 
 def _computed(raw: Any) -> bool:

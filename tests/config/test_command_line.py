@@ -7,6 +7,7 @@ import pytest
 import yaml
 from conftest import configured
 
+from codec.cli import main
 from codec.config.compose import prepared
 from codec.training.settings import check_settings
 from codec.types import UserError
@@ -175,3 +176,39 @@ def test_a_name_may_look_like_a_number():
     words = ("experiment_name=2024", "tag=1", "test=folder", "test.root=2023", "test.name=7")
     cfg = configured(*words)
     assert (cfg.experiment_name, cfg.tag, cfg.test.root, cfg.test.name) == ("2024", "1", "2023", "7")
+
+
+@pytest.mark.parametrize("name", ["1.10", "007", "1_000", "1e3", "-5"])
+def test_a_name_that_looks_like_a_number_stays_as_it_is_written(name, capsys):
+    (config,) = shown(capsys, f"tag={name}", "data=folder", f"data.root={name}", "test=folder", f"test.root={name}")
+    assert (config["tag"], config["data"]["root"], config["test"]["root"]) == (name, name, name)
+    prepared("eval", [f"codec={name}", f"out={name}", "--cfg", "job"])
+    config = yaml.safe_load(capsys.readouterr().out)
+    assert (config["codec"], config["out"]) == (name, name)
+
+
+def test_runs_of_such_names_are_several(capsys, monkeypatch):
+    assert [config["tag"] for config in shown(capsys, "-m", "tag=007,7")] == ["007", "7"]
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["train", "-m", "--dry-run", "tag=1.1,1.10"]) == 0
+    said = capsys.readouterr().out
+    assert "quickstart/tag-1.1 " in said and "quickstart/tag-1.10 " in said
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [("name: mine\n  N: 3\n", ["mapping values are not allowed here", "mine.yaml", "line 2"]), ("[", ["mine.yaml"])],
+)
+def test_a_slip_in_an_option_of_ones_own_is_one_line(tmp_path, capsys, content, words):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_text(content)
+    assert main(["train", "--config-dir", str(tmp_path), "model=mine", "--cfg", "job"]) == 2
+    said = capsys.readouterr().err
+    assert all(word in said for word in words) and said.count("\n") == 1
+
+
+def test_an_option_of_ones_own_takes_no_name_of_conf(tmp_path, capsys):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mean_scale.yaml").write_text("name: mean_scale\n")
+    assert main(["train", "--config-dir", str(tmp_path), "--cfg", "job"]) == 2
+    assert "model/mean_scale.yaml has the name of an option of conf/" in capsys.readouterr().err
