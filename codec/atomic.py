@@ -1,11 +1,13 @@
 """Files that are whole or not there: a kill, an error or a full disk leaves the file before."""
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)  # of a disk that takes no more; the last: ulimit -f
 PREFIX, SUFFIX = ".codec-", ".tmp"  # around 16 random digits: nobody else's name, however long that of the file is
 
 

@@ -3,6 +3,7 @@
 import argparse
 import errno
 import importlib
+import io
 import os
 import select
 import signal
@@ -12,9 +13,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from codec.arguments import of_compress, of_decompress, of_fetch, of_import, of_report, of_status, of_verify
+from codec.atomic import NO_SPACE
 
 REFUSED = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)  # the last: ulimit -f
 NO_NAME = (errno.ENAMETOOLONG, errno.ELOOP)
 
 
@@ -147,6 +148,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def program(argv: Sequence[str] | None = None) -> NoReturn:
     """`main`, and the end of its process."""
+    _open_streams()
     try:
         status = main(None if argv is None else list(argv))
     except SystemExit as stop:  # argparse's, or a warning's of SLURM
@@ -154,6 +156,16 @@ def program(argv: Sequence[str] | None = None) -> NoReturn:
     if "codec.runs.ranks" in sys.modules:
         sys.modules["codec.runs.ranks"].end_with(status)
     sys.exit(status)
+
+
+def _open_streams() -> None:
+    """Make standard output and error take all that is said: closed ones, as cron may have, and those of few letters."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # as long as the process
+        elif isinstance(stream, io.TextIOWrapper) and stream.encoding.lower().replace("-", "") != "utf8":
+            stream.reconfigure(errors="replace")
 
 
 def _nobody_reads() -> bool:
@@ -196,6 +208,8 @@ def _mistake(error: BaseException, command: str) -> str | None:
         return " ".join(str(mistake or error).split())
     if isinstance(error, OSError) and error.errno in NO_SPACE:
         return " ".join(f"{error}; expected room to write; free some and give the same command again".split())
+    if type(error).__module__.split(".")[0] == "yaml":
+        return f"{' '.join(str(error).split())}; expected YAML; mend that file"
     if type(error).__module__.split(".")[0] in ("hydra", "omegaconf", "antlr4"):
         reason = " ".join(str(error).split()).partition(" Config search path:")[0]
         return f"{reason}; see the keys with: codec {command} {'--cfg job' if command == 'train' else '--help'}"

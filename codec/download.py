@@ -6,7 +6,7 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.request import urlopen
 
-from codec.atomic import replacing
+from codec.atomic import NO_SPACE, replacing
 from codec.types import UnavailableError
 
 BLOCK = 1 << 16
@@ -40,5 +40,7 @@ def download(
     except UnavailableError:  # which is a ValueError, as that of a header is
         raise
     except (OSError, HTTPException, ValueError) as error:  # URLError is an OSError
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            raise
         reason = " ".join(str(getattr(error, "reason", error)).split())
         raise UnavailableError(f"{url} could not be downloaded ({reason}); expected a network; {remedy}") from None

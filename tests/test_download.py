@@ -1,5 +1,6 @@
 """A download is the known file, or nothing: of another hash, too long, of no end."""
 
+import errno
 import hashlib
 import io
 from email.message import Message
@@ -65,6 +66,18 @@ def test_without_a_network_no_folder_is_made(tmp_path, monkeypatch):
     with pytest.raises(UnavailableError, match="expected a network; copy it by hand"):
         download("http://a/b", tmp_path / "datasets" / "b", DIGEST, len(CONTENT), "copy it by hand")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_no_missing_network(tmp_path, answers, monkeypatch):
+    answers(CONTENT)
+
+    def full(digest):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(codec.download, "replacing", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        download("http://a/b", tmp_path / "b", DIGEST, len(CONTENT), "copy it by hand")
+    assert not isinstance(caught.value, UnavailableError)
 
 
 def test_inception_and_lpips_have_their_hashes_in_their_names(tmp_path, answers, monkeypatch):

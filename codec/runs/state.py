@@ -2,15 +2,18 @@
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from codec.atomic import write_atomically
 from codec.runs.lock import is_held
 
 Status = Literal["asked", "running", "stopped", "failed", "finished"]
+
+OURS = re.compile(rb"^experiment_name:", re.MULTILINE)  # in the configuration of a training
 
 OF_ANOTHER = "another process of this training failed: "  # before the line of the rank that failed first
 
@@ -52,16 +55,31 @@ def write_state(folder: Path, state: RunState) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
+        said = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):  # empty: the power went while it ran
         return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _said(folder: Path) -> dict[str, Any]:
+    """What a run's state.json says; nothing where it has none, or one of somebody else's."""
+    said = _read(folder / "state.json")
+    return said if said.get("status") in get_args(Status) else {}
+
+
+def _has_config(folder: Path) -> bool:
+    """Whether there is a configuration as a training writes it, not any file of that name."""
+    try:
+        return OURS.search((folder / "config.yaml").read_bytes()) is not None
+    except OSError:
+        return False
 
 
 def read_state(folder: Path) -> RunState | None:
     """The state of the run in a folder, stopped where it ran and nobody has its lock; None where there is no run."""
-    said = _read(folder / "state.json")
+    said = _said(folder)
     if not said:  # a run of before there were states
-        if not (folder / "config.yaml").exists():
+        if not _has_config(folder):
             return None
         return RunState("finished" if _read(folder / "run.json").get("finished") else "stopped")
     state = RunState(**{name: said[name] for name in RunState._fields if name in said})
@@ -69,13 +87,20 @@ def read_state(folder: Path) -> RunState | None:
 
 
 def find_runs(root: Path) -> Iterator[Path]:
-    """The folders of runs at and below `root`, sorted, without those whose names begin with a dot."""
-    for folder, inner, files in os.walk(root):
-        inner.sort()
-        inner[:] = [name for name in inner if not name.startswith(".")]
-        if {"config.yaml", "state.json"} & set(files):
+    """The folders of runs at and below `root`, sorted, without those whose names begin with a dot.
+
+    Links are followed, each folder once.
+    """
+    seen = set()
+    for folder, inner, files in os.walk(root, followlinks=True):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        real = os.path.realpath(folder)
+        is_run = bool({"config.yaml", "state.json"} & set(files)) and (bool(_said(Path(folder))) or _has_config(Path(folder)))
+        if real in seen or is_run:
             inner.clear()
+        if is_run and real not in seen:
             yield Path(folder)
+        seen.add(real)
 
 
 def ask(folder: Path) -> None:

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from codec.runs.point import Point
 
@@ -15,6 +15,16 @@ class Listed(NamedTuple):
     number: int
     lmbda: str
     folder: Path
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    """A point as its line says it; None of a line that is written now, or was cut."""
+    if not line.endswith("\n"):
+        return None
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
 
 
 class SweepFolder:
@@ -29,18 +39,23 @@ class SweepFolder:
         """List points, each run once, by as many processes as want to."""
         known = {listed.folder for listed in self.points()}
         self.path.mkdir(parents=True, exist_ok=True)
+        lines = "" if self._ends_whole() else "\n"
+        for point in points:
+            folder = os.path.relpath(point.folder.absolute(), self.path.absolute())  # wherever the disk is mounted
+            if self._at(folder) not in known:
+                lines += json.dumps({"point": point.number, "lmbda": point.lmbda, "folder": folder}) + "\n"
         with self.list.open("a") as file:
-            for point in points:
-                folder = os.path.relpath(point.folder.absolute(), self.path.absolute())  # wherever the disk is mounted
-                if self._at(folder) not in known:
-                    file.write(json.dumps({"point": point.number, "lmbda": point.lmbda, "folder": folder}) + "\n")
+            file.write(lines)
+
+    def _ends_whole(self) -> bool:
+        """Whether the list's last line is one, not cut as by a disk that was full."""
+        return not self.list.exists() or self.list.read_bytes()[-1:] in (b"", b"\n")
 
     def points(self) -> list[Listed]:
         """The points by their numbers, each run once; none where there is no sweep."""
         if not self.list.exists():
             return []
-        lines = self.list.read_text().splitlines(keepends=True)
-        rows = (json.loads(line) for line in lines if line.endswith("\n"))  # the last may be written now, or was cut
+        rows = [row for line in self.list.read_text().splitlines(keepends=True) if (row := _row(line)) is not None]
         listed = [Listed(row["point"], row["lmbda"], self._at(row["folder"])) for row in rows]
         return sorted({one.folder: one for one in reversed(listed)}.values())
 

@@ -1,11 +1,16 @@
 """The command line: quick, one line for a mistake, the same run for the same question."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 
 import pytest
 from conftest import REPOSITORY, TINY, codec, configured
 from hydra.utils import get_method, instantiate
+
+from codec.runs.state import RunState, write_state
 
 
 def test_help_takes_less_than_a_second():
@@ -32,6 +37,22 @@ def test_every_config_composes_and_instantiates(path):
     assert cfg.model.N >= 64 and min(cfg.ladder) <= cfg.model.lmbda <= max(cfg.ladder)
     if group == "data" and choice == "offline":
         assert len(instantiate(cfg.data).sample_crops(2)) == 2
+
+
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_change_no_status(closed, tmp_path):
+    """As a daemon has them."""
+    for words, status in ((f"status {tmp_path}", 2), ("train --cfg job", 0)):  # there is no run
+        line = f"{sys.executable} -m codec {words} {closed}"
+        assert subprocess.run(["bash", "-c", line], cwd=REPOSITORY).returncode == status
+
+
+def test_an_encoding_of_few_letters_stops_nothing(tmp_path):
+    (tmp_path / "run").mkdir()
+    write_state(tmp_path / "run", RunState("finished"))
+    words = [sys.executable, "-m", "codec", "status", str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=REPOSITORY, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0 and "finished" in done.stdout and not done.stderr
 
 
 def test_the_papers_widths_follow_lambda():

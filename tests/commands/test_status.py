@@ -58,6 +58,28 @@ def test_a_damaged_run_hides_no_other(tmp_path, capsys, monkeypatch):
     assert lines(capsys, tmp_path).keys() == {"good", "bad"}
 
 
+def test_files_of_others_are_no_runs_and_hide_none(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "240")
+    finished = {"status": "finished", "figures": {"file_bpp": 0.1, "psnr": 28.0}}
+    made(tmp_path / "here", "good", 0.01, **finished)
+    (tmp_path / "here" / "config.yaml").write_text("foo: 1\n")
+    (tmp_path / "here" / "state.json").write_text('{"a": 1}')
+    made(tmp_path / "disk", "linked", 0.01, **finished)
+    (tmp_path / "here" / "a").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "back").symlink_to(tmp_path / "here")
+    assert lines(capsys, tmp_path / "here").keys() == {"good", "linked"}
+
+
+def test_a_list_that_a_full_disk_cut_is_gone_on_with(tmp_path):
+    points = [Point(number, 3, "m", "0.01", tmp_path / f"run{number}", ()) for number in (1, 2, 3)]
+    sweep = SweepFolder(tmp_path / "sweep")
+    sweep.add(points)
+    sweep.list.write_bytes(sweep.list.read_bytes()[:-20])
+    assert [point.number for point in sweep.points()] == [1, 2]
+    sweep.add(points)
+    assert [point.number for point in sweep.points()] == [1, 2, 3]
+
+
 def test_a_sweep_shows_its_points(tmp_path, capsys, monkeypatch):
     """By their numbers; one that never began, too."""
     monkeypatch.setenv("COLUMNS", "240")

@@ -208,7 +208,7 @@ def test_who_lost_the_folder_writes_nothing_more(tmp_path):
 
 
 def test_a_state_that_a_power_cut_emptied_and_a_run_of_before_are_read(tmp_path):
-    folder = begin(tmp_path)
+    folder = begin(tmp_path, CONFIG | {"experiment_name": "x"})
     (tmp_path / "state.json").write_text("")
     assert read_state(tmp_path).status == "stopped"
     folder.update_facts(finished=True)
