@@ -16,10 +16,12 @@ SHIPPED_RESULTS = Path(__file__).parents[1] / "shipped"
 COLORS, MARKERS = ("black", "tab:purple", "tab:brown", "tab:cyan", "tab:olive"), "osD^vP"  # of learned codecs, in turn
 
 
-def _shipped_results(dataset: str) -> Results | None:
-    """The shipped codec's own results on that set, where they ship."""
-    path = SHIPPED_RESULTS / f"{dataset}.json"
-    return Results.read(path) if path.exists() else None
+def _shipped_results(learned: Sequence[Results]) -> list[Results]:
+    """The shipped codec's own results on the set of others, where they ship and it is none of these itself."""
+    path = SHIPPED_RESULTS / f"{learned[0].dataset}.json"
+    shipped = [Results.read(path)] if path.exists() else []
+    bundles = {one.made_by.get("bundle") for one in learned}
+    return [one for one in shipped if one.made_by.get("bundle") not in bundles]
 
 
 def write_rd_plot(learned: Sequence[Results], classical: Sequence[Results], path: Path) -> None:
@@ -29,8 +31,7 @@ def write_rd_plot(learned: Sequence[Results], classical: Sequence[Results], path
     codecs, solid, and what was published on the set, dashed.
     """
     dataset = learned[0].dataset
-    shipped = _shipped_results(dataset)
-    same, told = over_same_pictures([*learned, *classical, *([] if shipped is None else [shipped])])
+    same, told = over_same_pictures([*learned, *classical, *_shipped_results(learned)])
     title = f"{dataset}: {len(learned[0].points[0].images)} pictures" + (f"\nPSNR {told}" if told else "")
     num = len(learned)
     with lettering([title, *(one.name for one in same)]):

@@ -1,5 +1,7 @@
 """Plots of a measurement: files that open, and codecs that can be told apart."""
 
+from dataclasses import replace
+
 import pytest
 from made_up_results import PICTURES, jpeg, learned
 from matplotlib.axes import Axes
@@ -7,7 +9,7 @@ from PIL import Image
 
 from codec.evaluation.results import ImageRow, Point, Results
 from codec.metrics.published import published_curves
-from codec.report.plots import write_rate_plot, write_rd_plot
+from codec.report.plots import SHIPPED_RESULTS, write_rate_plot, write_rd_plot
 from codec.runs.folder import RunFolder
 
 
@@ -86,3 +88,18 @@ def test_a_codec_that_loses_nothing_has_no_place_in_the_plot(tmp_path):
     write_rd_plot([learned("mine", 0.01, 0.2, 26.0)], [], tmp_path / "alone.png")
     assert (tmp_path / "plot.png").read_bytes() == (tmp_path / "alone.png").read_bytes()
     assert min(Image.open(tmp_path / "lossless.png").size) > 500
+
+
+def test_the_shipped_codec_is_not_beside_itself(tmp_path, monkeypatch):
+    colours, plot = [], Axes.plot
+
+    def noting(self, *places, **words):
+        colours.append(words.get("color"))
+        return plot(self, *places, **words)
+
+    monkeypatch.setattr(Axes, "plot", noting)
+    shipped = Results.read(SHIPPED_RESULTS / "kodak.json")
+    for codec, beside in ((shipped, False), (replace(shipped, made_by={"bundle": "0123456789abcdef"}), True)):
+        colours.clear()
+        write_rd_plot([codec], [], tmp_path / "plot.png")
+        assert ("crimson" in colours) == beside
