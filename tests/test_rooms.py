@@ -55,7 +55,7 @@ MAY_IMPORT = {
     ],
     # Commands by their names, so that each imports what it needs alone.
     "codec.cli": [
-        "codec.types", "codec.arguments", "codec.runs.point", "codec.runs.slurm", "codec.training.settings",
+        "codec.types", "codec.arguments", "codec.atomic", "codec.runs.point", "codec.runs.slurm", "codec.training.settings",
         "codec.config.compose",
     ],
     "codec.__main__": ["codec.cli"],

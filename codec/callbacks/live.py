@@ -37,7 +37,10 @@ class DrawLive(Callback):
     def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         if trainer.sanity_checking or not trainer.is_global_zero:
             return
-        self._points[trainer.global_step] = validated(trainer.callback_metrics)
+        if points := validated(trainer.callback_metrics):
+            self._points[trainer.global_step] = points
+        if not self._points:  # of a training that diverged from its beginning there is nothing to draw
+            return
         data = trainer.datamodule  # type: ignore[attr-defined]
         name = data.val.name if data.val_source is None else "crops"
         content = _drawn(self._points, name, published_curves(name))

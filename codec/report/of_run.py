@@ -29,7 +29,8 @@ def is_measured(
 ) -> bool:
     """Whether the folder has all that is asked for of these very pictures.
 
-    measures: what is asked for beside rates, PSNR and MS-SSIM. levels: how many of the codec's, of one that has several rates.
+    folder: of a finished run. test_set: the pictures. baselines: names of the classical codecs. measures: what is asked for
+    beside rates, PSNR and MS-SSIM. levels: how many of the codec's, of one that has several rates.
     """
     if not has_results(folder, test_set.name, baselines):
         return False

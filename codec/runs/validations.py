@@ -20,13 +20,14 @@ class Validated(NamedTuple):
 
 
 def validated(values: Mapping[str, Any]) -> tuple[Validated, ...]:
-    """The points in what was logged at one step, by its names, from low to high level; none where it was no validation."""
+    """The points in what was logged at one step, by its names, from low to high level; those alone that are numbers."""
     levels = sorted(int(found[1]) for name in values if (found := OF_LEVEL.fullmatch(name)))
+    at: list[int | None] = [*levels] if levels else [None]
     points = []
-    for level in levels or [None]:
+    for level in at:
         end = "" if level is None else f"_level_{level}"
         points.append(Validated(level, _number(values.get(f"val/bpp{end}")), _number(values.get(f"val/psnr{end}"))))
-    return tuple(point for point in points if not math.isnan(point.bpp + point.psnr))
+    return tuple(point for point in points if math.isfinite(point.bpp + point.psnr))
 
 
 def _number(value: Any) -> float:

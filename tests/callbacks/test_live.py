@@ -1,6 +1,7 @@
 """The plot of a training that goes on: a point a validation, whole or not there, from before a stop too."""
 
 from io import BytesIO
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -58,6 +59,15 @@ def test_published_curves_of_the_set_are_there(tmp_path, drawn, monkeypatch):
 
 def test_one_validation_of_no_rate_is_drawn_too():
     assert Image.open(BytesIO(live._drawn({4: [Validated(None, 0.0, 5.0)]}, "a $set", {}))).size == (720, 500)
+
+
+def test_a_validation_that_is_not_finite_is_not_drawn_and_stops_nothing(tmp_path):
+    metrics = {"val/bpp": float("nan"), "val/psnr": float("nan")}
+    trainer = SimpleNamespace(
+        sanity_checking=False, is_global_zero=True, callback_metrics=metrics, global_step=4, default_root_dir=tmp_path
+    )
+    DrawLive().on_validation_end(trainer, None)
+    assert not list(tmp_path.iterdir())
 
 
 def test_of_several_rates_each_validation_is_a_curve_of_its_own_levels(tmp_path, drawn, capsys):

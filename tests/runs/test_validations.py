@@ -16,5 +16,11 @@ def test_one_rate_is_one_point_and_levels_are_theirs():
 
 
 def test_what_is_no_validation_has_no_point():
-    for row in ({}, {"train/bpp": "0.25"}, {"val/bpp": "", "val/psnr": ""}, {"val/bpp": None, "val/psnr": 27.0}):
+    for row in (
+        {},
+        {"train/bpp": "0.25"},
+        {"val/bpp": "", "val/psnr": ""},
+        {"val/bpp": None, "val/psnr": 27.0},
+        {"val/bpp": 0.2, "val/psnr": "nan"},
+    ):
         assert validated(row) == ()
