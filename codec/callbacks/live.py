@@ -67,7 +67,8 @@ def _drawn(points: Mapping[int, Sequence[Validated]], dataset: str, published: M
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    steps, own = sorted(points), [[(point.bpp, point.psnr) for point in points[step]] for step in sorted(points)]
+    steps = sorted(points)
+    own = [[(point.bpp, point.psnr) for point in points[step]] for step in steps]
     at_last = own[-1][-1]
     lines = own if max(map(len, own)) > 1 else [[line[0] for line in own]]
     dots = [(*point, step) for step, line in zip(steps, own, strict=True) for point in line]

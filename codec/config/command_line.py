@@ -91,8 +91,9 @@ def _folder(name: str) -> Path:
     path = Path(name).expanduser().resolve()
     if not name or not path.is_dir():
         raise UserError(f"--config-dir {name}: no folder there; expected one with groups as in conf/; check the path")
-    for own in sorted(path.rglob("*.yaml")):
-        if files("conf").joinpath(*own.relative_to(path).parts).is_file():
+    conf = Path(str(files("conf")))
+    for option in sorted(conf.rglob("*.yaml")):  # ours are few, while their folder may hold anything
+        if (own := path / option.relative_to(conf)).is_file():
             raise UserError(f"{own} has the name of an option of conf/, which Hydra takes in its place; rename yours")
     return path
 
